@@ -1,0 +1,1 @@
+"""Concrete architectures, one file each, found by listing this directory."""

@@ -1,0 +1,1 @@
+"""Recipes: YAML files that ``lightning fit --config NAME`` finds by name."""

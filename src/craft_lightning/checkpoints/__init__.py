@@ -1,0 +1,1 @@
+"""Small pre-trained checkpoints as package data."""

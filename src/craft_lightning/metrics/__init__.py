@@ -1,0 +1,1 @@
+"""Driving metrics as torchmetrics classes, and the result-file parser."""

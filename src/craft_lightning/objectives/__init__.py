@@ -1,0 +1,1 @@
+"""Loss terms as Lightning callbacks beside their pure functions."""

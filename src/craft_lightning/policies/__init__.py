@@ -1,0 +1,1 @@
+"""The adapter contract, the family bases and vocabulary building."""

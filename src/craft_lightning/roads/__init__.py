@@ -1,0 +1,1 @@
+"""OpenDRIVE to arrays, route planning and built-in towns."""

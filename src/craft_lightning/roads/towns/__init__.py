@@ -1,0 +1,1 @@
+"""Built-in towns as package data."""

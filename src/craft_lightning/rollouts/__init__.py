@@ -1,0 +1,1 @@
+"""Episode loop, world pool, buffer and the streaming DataModule."""

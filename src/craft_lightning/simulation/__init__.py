@@ -1,0 +1,1 @@
+"""All that speaks to a CARLA server through the real client."""

@@ -1,0 +1,1 @@
+"""A CARLA-protocol server in its own process, with SUMO traffic."""

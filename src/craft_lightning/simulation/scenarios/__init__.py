@@ -1,0 +1,1 @@
+"""Scenario behaviours on py_trees, built on the CARLA API alone."""

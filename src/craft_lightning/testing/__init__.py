@@ -1,0 +1,1 @@
+"""Tiny policies and checks for users' own tests."""
