@@ -1,0 +1,247 @@
+"""One tick of the world as numpy arrays, read from the client's snapshot; nobody else asks carla actors one by one."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from craft_lightning.conventions import AGENT_CYCLIST, AGENT_NONE, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER
+from craft_lightning.errors import WorldError
+
+# The integer values of carla.TrafficLightState.
+LIGHT_RED, LIGHT_YELLOW, LIGHT_GREEN, LIGHT_OFF, LIGHT_UNKNOWN = range(5)
+
+# Pedal cycles of CARLA's library, for servers whose blueprints carry no base_type.
+_BICYCLES = ("crossbike", "gazelle", "diamondback", "bicycle")
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldView:
+    """The moving and standing objects of one tick, in the world frame (right-handed, metres, radians, seconds).
+
+    Rows are actors, in ascending order of actor id; positions are centres of bounding boxes.
+
+    Attributes:
+        frame: number of the tick.
+        time: seconds since the episode of the server began.
+        ego: row of the ego, -1 if there is none.
+        ids: [N] int64 actor ids.
+        kind: [N] int64 AGENT_* of ``conventions``.
+        x: [N] float64 metres; ``y`` and ``z`` likewise.
+        yaw: [N] radians, wrapped to (-pi, pi].
+        speed: [N] signed longitudinal speed, m/s.
+        vx: [N] velocity along the world's x, m/s; ``vy`` likewise.
+        acceleration: [N] signed longitudinal acceleration, m/s2.
+        yaw_rate: [N] rad/s, counter-clockwise positive.
+        length: [N] metres of the bounding box; ``width`` likewise.
+        lights: actor id of a traffic light -> LIGHT_* state.
+        signals: OpenDRIVE id of a traffic light -> LIGHT_* state.
+
+    """
+
+    frame: int
+    time: float
+    ego: int
+    ids: np.ndarray
+    kind: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    yaw: np.ndarray
+    speed: np.ndarray
+    vx: np.ndarray
+    vy: np.ndarray
+    acceleration: np.ndarray
+    yaw_rate: np.ndarray
+    length: np.ndarray
+    width: np.ndarray
+    lights: dict[int, int] = dataclasses.field(default_factory=dict)
+    signals: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def ego_pose(self) -> tuple[float, float, float]:
+        """World pose (x, y, yaw) of the ego."""
+        row = self.ego
+        return float(self.x[row]), float(self.y[row]), float(self.yaw[row])
+
+    @property
+    def ego_speed(self) -> float:
+        """Longitudinal speed of the ego, m/s."""
+        return float(self.speed[self.ego])
+
+    @property
+    def others(self) -> np.ndarray:
+        """[N - 1] rows of all actors but the ego."""
+        rows = np.arange(len(self.ids))
+        return rows[rows != self.ego]
+
+    def row(self, actor_id: int) -> int:
+        """Return the row of an actor, -1 if it is not in this view."""
+        found = int(np.searchsorted(self.ids, actor_id))
+        return found if found < len(self.ids) and self.ids[found] == actor_id else -1
+
+    def corners(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return [n, 4, 2] box corners in the world frame: front left, front right, rear right, rear left."""
+        return box_corners(self.x[rows], self.y[rows], self.yaw[rows], self.length[rows], self.width[rows])
+
+
+def box_corners(x: np.ndarray, y: np.ndarray, yaw: np.ndarray, length: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the corners [N, 4, 2] of oriented boxes: front left, front right, rear right, rear left.
+
+    Args:
+        x: [N] centres, metres; ``y`` likewise.
+        y: [N].
+        yaw: [N] radians counter-clockwise.
+        length: [N] along the heading, metres; ``width`` across it.
+        width: [N].
+
+    """
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    forward = np.stack([cos, sin], -1) * (0.5 * length)[:, None]
+    left = np.stack([-sin, cos], -1) * (0.5 * width)[:, None]
+    centre = np.stack([x, y], -1)
+    return np.stack(
+        [centre + forward + left, centre + forward - left, centre - forward - left, centre - forward + left], 1
+    )
+
+
+def agent_kind(type_id: str, attributes: dict[str, str]) -> int:
+    """Return the AGENT_* kind of an actor from its blueprint; AGENT_NONE for what is no body on the road."""
+    if type_id.startswith("vehicle."):
+        base = attributes.get("base_type", "").lower()
+        cycle = base == "bicycle" or (not base and any(name in type_id for name in _BICYCLES))
+        return AGENT_CYCLIST if cycle else AGENT_VEHICLE
+    if type_id.startswith("walker."):
+        return AGENT_WALKER
+    if type_id.startswith("static.prop"):
+        return AGENT_STATIC
+    return AGENT_NONE
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorFacts:
+    """What never changes about an actor: kind AGENT_*, box [m] and the box's offset from the actor's origin [m]."""
+
+    kind: int
+    type_id: str
+    length: float
+    width: float
+    offset_x: float  # along the actor's heading
+    offset_y: float  # to its left
+
+
+class ViewReader:
+    """Reads :class:`WorldView` objects from a ``carla.World``.
+
+    ``read`` is the whole picture (once a decision); ``read_light`` holds the ego, the actors in ``watch`` and the signals
+    in ``watch_signals`` alone (every tick). Neither calls the server, except for actors seen for the first time.
+
+    Args:
+        world: the ``carla.World``.
+        ego: the ego's ``carla.Actor``, or None.
+
+    Attributes:
+        watch: ids of further actors that light reads include (those of a scenario).
+        watch_signals: OpenDRIVE ids of the lights that light reads include (those ahead on the route).
+
+    """
+
+    def __init__(self, world: Any, ego: Any | None = None) -> None:
+        self.world = world
+        self.ego_id = -1 if ego is None else int(ego.id)
+        self.watch: set[int] = set()
+        self.watch_signals: set[str] = set()
+        self.facts: dict[int, ActorFacts] = {}
+        self.lights: dict[str, Any] = {}  # OpenDRIVE id -> carla.TrafficLight
+        self._light_ids: dict[str, int] = {}
+        self._known: set[int] = set()
+        self._bodies: set[int] = set()
+
+    def read(self) -> WorldView:
+        """Read everything of the newest tick."""
+        snapshot = self.world.get_snapshot()
+        present = {actor.id for actor in snapshot}
+        fresh = present - self._known
+        if fresh:
+            self._learn(fresh)
+        return self._assemble(snapshot, sorted(present & self._bodies), self.lights)
+
+    def read_light(self) -> WorldView:
+        """Read the ego and the watched actors and signals of the newest tick."""
+        snapshot = self.world.get_snapshot()
+        wanted = {self.ego_id, *self.watch} - {-1}
+        fresh = wanted - self._known
+        if fresh:
+            self._learn({actor for actor in fresh if snapshot.has_actor(actor)})
+        present = sorted(actor for actor in wanted if actor in self._bodies and snapshot.has_actor(actor))
+        return self._assemble(snapshot, present, self.watch_signals & self.lights.keys())
+
+    def forget(self) -> None:
+        """Drop what is known of all actors, for after a town was loaded anew (ids are handed out again)."""
+        for table in (self.facts, self.lights, self._light_ids):
+            table.clear()
+        self._known.clear()
+        self._bodies.clear()
+
+    def _learn(self, fresh: set[int]) -> None:
+        """Ask the server for the static facts of new actors."""
+        for actor in self.world.get_actors(list(fresh)):
+            type_id = actor.type_id
+            self._known.add(actor.id)
+            if type_id.startswith("traffic.traffic_light"):
+                signal = actor.get_opendrive_id() or f"light-{actor.id}"
+                self.lights[signal] = actor
+                self._light_ids[signal] = actor.id
+                continue
+            kind = agent_kind(type_id, actor.attributes)
+            if kind == AGENT_NONE:
+                continue
+            box = actor.bounding_box  # one remote call an access
+            self.facts[actor.id] = ActorFacts(
+                kind, type_id, 2.0 * box.extent.x, 2.0 * box.extent.y, box.location.x, -box.location.y
+            )
+            self._bodies.add(actor.id)
+
+    def _assemble(self, snapshot: Any, ids: list[int], signals: Any) -> WorldView:
+        table = np.empty((len(ids), 11))
+        kind = np.empty(len(ids), np.int64)
+        for row, actor_id in enumerate(ids):
+            actor = snapshot.find(actor_id)
+            facts = self.facts[actor_id]
+            pose = actor.get_transform()
+            place, velocity, pull = pose.location, actor.get_velocity(), actor.get_acceleration()
+            heading = -math.radians(pose.rotation.yaw)
+            cos, sin = math.cos(heading), math.sin(heading)
+            vx, vy = velocity.x, -velocity.y
+            table[row] = (
+                place.x + cos * facts.offset_x - sin * facts.offset_y,
+                -place.y + sin * facts.offset_x + cos * facts.offset_y,
+                place.z,
+                math.atan2(sin, cos),
+                vx * cos + vy * sin,
+                vx,
+                vy,
+                pull.x * cos - pull.y * sin,
+                -math.radians(actor.get_angular_velocity().z),
+                facts.length,
+                facts.width,
+            )
+            kind[row] = facts.kind
+        states = {signal: int(self.lights[signal].state) for signal in signals}
+        ego = ids.index(self.ego_id) if self.ego_id in ids else -1
+        if self.ego_id != -1 and ego == -1:
+            raise WorldError(f"the ego vehicle (actor {self.ego_id}) is gone from the world; collect the episode again")
+        return WorldView(
+            int(snapshot.frame),
+            float(snapshot.timestamp.elapsed_seconds),
+            ego,
+            np.array(ids, np.int64),
+            kind,
+            *table.T,
+            lights={self._light_ids[signal]: state for signal, state in states.items()},
+            signals=states,
+        )
