@@ -2,7 +2,8 @@
 
 CARLA: x forward, y right, yaw clockwise in degrees, steer positive to the right.
 Inside: x forward, y left, yaw counter-clockwise in radians, steer positive to the left.
-The map is an involution on (x, y, yaw, steer): flipping twice gives the input back. OpenDRIVE and SUMO are right-handed.
+The map is an involution on (x, y, yaw, steer): flipping twice gives the input back. OpenDRIVE and SUMO are
+right-handed.
 """
 
 import math

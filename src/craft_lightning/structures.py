@@ -1,6 +1,7 @@
 """The data types that rooms hand to each other: what a plan is, what a visited state is, what a policy answers.
 
-Frame: *ego frame* = x forward, y left, yaw counter-clockwise, metres, seconds, origin at the centre of the ego's bounding
+Frame: *ego frame* = x forward, y left, yaw counter-clockwise, metres, seconds, origin at the centre of the ego's
+    bounding
 box at the visited state. *World frame* = the same handedness, origin of the OpenDRIVE map.
 """
 
@@ -92,8 +93,8 @@ class FactorLogProbs:
 class Observation:
     """What a policy sees of B visited states.
 
-    bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left positive);
-    route [B, 20, 2] points in the ego frame.
+    bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left
+    positive); route [B, 20, 2] points in the ego frame.
     """
 
     bev: Tensor
@@ -108,9 +109,9 @@ class Scene:
     town [B] int64 index of the road grid; ego_pose [B, 3] float64 world pose; ego_motion [B, 4] speed, longitudinal
     acceleration, yaw rate, steer; ego_size [B, 3] length, width, wheelbase;
     agents [B, A, 8] x, y, yaw, speed, length, width, longitudinal acceleration, yaw rate; agent_kind [B, A] int64;
-    agent_junction [B, A] bool, on a junction lane; route [B, R, 2] points 1 m apart (extrapolated straight past its end);
-    route_lanes [B, M] int64 lane indices of the road network that the route may use, -1 padded (all -1 = no restriction);
-    stop_lines [B, L, 4] x0, y0, x1, y1 across the lane; stop_kind [B, L] int64 LINE_*.
+    agent_junction [B, A] bool, on a junction lane; route [B, R, 2] points 1 m apart (extrapolated straight past its
+    end); route_lanes [B, M] int64 lane indices of the road network that the route may use, -1 padded (all -1 = no
+    restriction); stop_lines [B, L, 4] x0, y0, x1, y1 across the lane; stop_kind [B, L] int64 LINE_*.
     """
 
     town: Tensor
@@ -131,7 +132,8 @@ class Transition:
     """Executed decisions, [B]; what losses see.
 
     context: policy context; candidates: the stored support with behaviour log-probabilities and the executed index;
-    scene: the visited state; events [B, len(EVENTS)] float; continues [B] float, u_t of CRAFT (0 where the episode ended
+    scene: the visited state; events [B, len(EVENTS)] float; continues [B] float, u_t of CRAFT (0 where the episode
+        ended
     or was cut); rollout [B] rollout number; step [B] decision index in its episode;
     world [B] index of the world that executed it;
     advantage [B, K] annotated by the counterfactual proxy; residual [B] annotated by the grounded residual;
@@ -153,7 +155,10 @@ class Transition:
 
 @tensorclass
 class Demonstration:
-    """States shown by an expert, [B]; observation as in Observation, trajectory [B, T, 3] of the expert in the ego frame."""
+    """States shown by an expert, [B].
+
+    Observation as in Observation, trajectory [B, T, 3] of the expert in the ego frame.
+    """
 
     observation: Observation
     trajectory: Tensor

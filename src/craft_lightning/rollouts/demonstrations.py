@@ -1,0 +1,220 @@
+"""Demonstrations of the privileged expert for imitation: driven once in the worlds, then shuffled for many epochs."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS
+from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.roads.routes import RouteConfig
+from craft_lightning.rollouts.collect import Traffic, episode_seed
+from craft_lightning.rollouts.loop import Running, run_episodes
+from craft_lightning.rollouts.pool import WorldPool
+from craft_lightning.rollouts.progress import DrivingProgress
+from craft_lightning.rollouts.worlds import WorldsDataModule
+from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.structures import Demonstration, Observation
+
+
+class DisturbedExpertDriver:
+    """The expert drives; now and then it is pushed off its plan, so that demonstrations show recoveries.
+
+    A disturbance lasts one to three decisions: the expert's plan with a lateral offset that grows along it and a scaled
+    speed. The label of every state stays the expert's own plan from there.
+
+    Args:
+        seed: seed of the disturbances, which belong to (seed, rollout number, step).
+        share: probability that a disturbance begins at a decision.
+        offset: standard deviation of the lateral offset after two seconds, metres.
+        speed: standard deviation of the logarithm of the speed factor.
+
+    """
+
+    def __init__(self, seed: int, share: float, offset: float = 1.2, speed: float = 0.5) -> None:
+        self.seed, self.share, self.offset, self.speed = seed, share, offset, speed
+        self._left: dict[int, tuple[int, int, float, float]] = {}
+
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
+        """Return each waiting world's command; the decision kept is nothing, since the label is in the result."""
+        return {world: self._one(world, episode) for world, episode in running.items()}
+
+    def _one(self, world: int, episode: Running) -> tuple[str, Any, Any]:
+        number = episode.spec.number
+        generator = np.random.default_rng([self.seed, number, episode.steps])
+        begins = generator.random() < self.share
+        owner, left, offset, factor = self._left.get(world, (-1, 0, 0.0, 1.0))
+        if owner != number or episode.steps == 0:
+            left = 0
+        if left == 0 and begins:
+            left = int(generator.integers(1, 4))
+            offset = float(generator.normal(0.0, self.offset))
+            factor = float(np.exp(generator.normal(0.0, self.speed)))
+        if left == 0:
+            return "expert_step", None, None
+        self._left[world] = (number, left - 1, offset, factor)
+        return "step", disturb(episode.result.expert_plan, offset, factor), None
+
+
+def disturb(plan: np.ndarray, offset: float, factor: float) -> np.ndarray:
+    """Return a plan [T, 3] with scaled speed and a lateral offset that reaches ``offset`` metres after 2 s."""
+    steps = np.arange(1, len(plan) + 1)
+    source = np.vstack([np.zeros(3), plan])
+    scaled = np.stack(
+        [np.interp(np.minimum(steps * factor, len(plan)), np.arange(len(plan) + 1), source[:, i]) for i in range(3)], 1
+    )
+    ramp = np.minimum(steps / 20.0, 1.0) * offset
+    scaled[:, 0] -= np.sin(scaled[:, 2]) * ramp
+    scaled[:, 1] += np.cos(scaled[:, 2]) * ramp
+    return scaled.astype(np.float32)
+
+
+class _DemonstrationSource:
+    """Collects (observation, expert plan) until every world has its quota."""
+
+    def __init__(
+        self, routes: Sequence[RouteConfig], traffic: Traffic, size: int, quota: int, seed: int, bar: DrivingProgress
+    ) -> None:
+        self.routes, self.traffic, self.size, self.quota, self.seed, self.bar = routes, traffic, size, quota, seed, bar
+        self.order = np.random.default_rng([seed, 1]).permutation(len(routes))
+        self.samples: list[list[tuple[dict[str, np.ndarray], np.ndarray]]] = [[] for _ in range(size)]
+        self.start = [0] * size
+        self.count = [0] * size
+        self.failures = 0
+
+    def next_episode(self, world: int) -> EpisodeSpec | None:
+        if len(self.samples[world]) >= self.quota:
+            return None
+        self.start[world] = len(self.samples[world])
+        number = world + self.count[world] * self.size
+        self.count[world] += 1
+        return EpisodeSpec(
+            route=self.routes[self.order[number % len(self.routes)]],
+            number=number,
+            seed=episode_seed(self.seed, 0, number),
+            vehicles=self.traffic.vehicles,
+            walkers=self.traffic.walkers,
+            end_on_collision=True,
+            expert=True,
+        )
+
+    def stepped(self, world: int, before: Any, decision: Any, after: Any) -> bool:
+        observation = dict(before.observation)
+        observation["bev"] = np.packbits(observation["bev"] > 0)
+        self.samples[world].append((observation, np.asarray(before.expert_plan, np.float32)))
+        self.bar.decision(after.events, sum(map(len, self.samples)))
+        return len(self.samples[world]) < self.quota
+
+    def finished(self, world: int, spec: EpisodeSpec, result: Any) -> None:
+        self.bar.record(result.record, advance=False)
+
+    def failed(self, world: int, spec: EpisodeSpec, error: WorldError) -> EpisodeSpec:
+        del self.samples[world][self.start[world] :]
+        self.failures += 1
+        if self.failures > 20:
+            raise CraftError(f"demonstrations failed {self.failures} times, the last time with: {error}") from error
+        return spec
+
+
+class Demonstrations:
+    """Demonstrations in memory, the rasters as packed bits (7 kB a state).
+
+    Args:
+        samples: (observation with packed ``bev``, expert plan) pairs.
+        bev_shape: shape of one raster.
+
+    """
+
+    def __init__(self, samples: list[tuple[dict[str, np.ndarray], np.ndarray]], bev_shape: tuple[int, ...]) -> None:
+        self.bev_shape = bev_shape
+        self.bev = torch.from_numpy(np.stack([observation["bev"] for observation, _ in samples]))
+        self.ego = torch.from_numpy(np.stack([observation["ego"] for observation, _ in samples]))
+        self.route = torch.from_numpy(np.stack([observation["route"] for observation, _ in samples]))
+        self.trajectory = torch.from_numpy(np.stack([plan for _, plan in samples]))
+
+    def __len__(self) -> int:
+        return len(self.trajectory)
+
+    def batch(self, index: torch.Tensor) -> Demonstration:
+        """Return the states at ``index`` [B]."""
+        bits = np.unpackbits(self.bev[index].numpy(), axis=1, count=math.prod(self.bev_shape))
+        bev = torch.from_numpy(bits * np.uint8(255)).view(len(index), *self.bev_shape)
+        size = [len(index)]
+        observation = Observation(bev=bev, ego=self.ego[index], route=self.route[index], batch_size=size)
+        return Demonstration(observation=observation, trajectory=self.trajectory[index], batch_size=size)
+
+
+def demonstrate(
+    pool: WorldPool,
+    routes: Sequence[RouteConfig],
+    traffic: Traffic,
+    decisions: int,
+    seed: int,
+    disturbance: float,
+    progress: bool = True,
+) -> Demonstrations:
+    """Let the expert drive ``decisions`` decisions, disturbed now and then."""
+    with DrivingProgress("demonstrate", decisions, "decision", progress) as bar:
+        source = _DemonstrationSource(routes, traffic, pool.size, decisions // pool.size, seed, bar)
+        run_episodes(pool, source, DisturbedExpertDriver(seed, disturbance))
+    samples = [sample for world in source.samples for sample in world]
+    return Demonstrations(samples, (len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS))
+
+
+class DemonstrationDataModule(WorldsDataModule):
+    """The expert's demonstrations as an ordinary training set; collected once at the start of a fit.
+
+    Args:
+        decisions: demonstrated decisions, a multiple of ``worlds``.
+        disturbance: probability that the expert is pushed off its plan at a decision.
+        batch_size: states in a mini-batch.
+        worlds_arguments: arguments of ``WorldsDataModule``.
+
+    """
+
+    def __init__(
+        self, decisions: int = 8192, disturbance: float = 0.12, batch_size: int = 128, **worlds_arguments: Any
+    ) -> None:
+        super().__init__(**worlds_arguments)
+        if decisions < 1 or decisions % self.worlds:
+            raise CraftError(f"data.decisions is {decisions}; give a positive multiple of data.worlds={self.worlds}")
+        self.decisions, self.disturbance, self.batch_size = decisions, disturbance, batch_size
+        self.demonstrations: Demonstrations | None = None
+
+    def collect(self) -> Demonstrations:
+        """Drive the demonstrations once; later calls return the same."""
+        if self.demonstrations is None:
+            self.demonstrations = demonstrate(
+                self.pool,
+                self.train_suite,
+                self.traffic,
+                self.decisions,
+                self.seed,
+                self.disturbance,
+                self.show_progress,
+            )
+        return self.demonstrations
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the loader over shuffled demonstrations."""
+        return DataLoader(_Shuffled(self), batch_size=None, num_workers=0)
+
+
+class _Shuffled(IterableDataset):
+    def __init__(self, data: DemonstrationDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return math.ceil(self.data.decisions / self.data.batch_size)
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        data = self.data
+        demonstrations = data.collect()
+        epoch = data.trainer.current_epoch if data.trainer else 0
+        generator = torch.Generator().manual_seed(episode_seed(data.seed, 1, epoch))
+        order = torch.randperm(len(demonstrations), generator=generator)
+        for start in range(0, len(order), data.batch_size):
+            yield demonstrations.batch(order[start : start + data.batch_size])

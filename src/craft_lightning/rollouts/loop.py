@@ -1,0 +1,81 @@
+"""The episode loop: worlds that drive step together, worlds that reset join when they are ready."""
+
+import dataclasses
+from typing import Any, Protocol
+
+from craft_lightning.errors import WorldError
+from craft_lightning.rollouts.pool import WorldPool
+
+
+@dataclasses.dataclass
+class Running:
+    """One episode in one world.
+
+    Its specification, the newest ``StepResult`` (None while it resets) and executed decisions.
+    """
+
+    spec: Any
+    result: Any = None
+    decision: Any = None
+    steps: int = 0
+
+
+class Source(Protocol):
+    """Where episodes come from and where what they produce goes."""
+
+    def next_episode(self, world: int) -> Any | None:
+        """Return the next ``EpisodeSpec`` of this world, or None when the world has done its share."""
+
+    def stepped(self, world: int, before: Any, decision: Any, after: Any) -> bool:
+        """Take one executed decision; return False to cut the episode here."""
+
+    def finished(self, world: int, spec: Any, result: Any) -> None:
+        """Take the record of an episode that ended by itself."""
+
+    def failed(self, world: int, spec: Any, error: WorldError) -> Any | None:
+        """Say which episode follows a fault: the same specification again, another, or None."""
+
+
+class Driver(Protocol):
+    """Who decides."""
+
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
+        """Return world -> (command, payload, decision kept for ``Source.stepped``) for every world that waits."""
+
+
+def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
+    """Run episodes in all worlds until every world has done its share.
+
+    Worlds that drive are stepped as one batch, a barrier a decision; a world that resets misses rounds until it is
+    ready. What an episode contains does not depend on that timing: drivers place world i in row i of a batch of fixed
+    size, and seeds belong to rollout numbers.
+    """
+    running: dict[int, Running] = {}
+
+    def begin(world: int, spec: Any | None) -> None:
+        running.pop(world, None)
+        if spec is not None:
+            running[world] = Running(spec)
+            pool.submit(world, "reset", spec)
+
+    for world in range(pool.size):
+        begin(world, source.next_episode(world))
+    while running:
+        waiting = {world: episode for world, episode in running.items() if episode.result is not None}
+        for world, (command, payload, decision) in driver.decide(waiting).items() if waiting else ():
+            running[world].decision = decision
+            pool.submit(world, command, payload)
+        for world, answer in pool.wait(set(waiting)).items():
+            episode = running[world]
+            if isinstance(answer, WorldError):
+                begin(world, source.failed(world, episode.spec, answer))
+                continue
+            before, episode.result = episode.result, answer
+            goes_on = True
+            if before is not None:
+                goes_on = source.stepped(world, before, episode.decision, answer)
+                episode.steps += 1
+            if answer.done:
+                source.finished(world, episode.spec, answer)
+            if answer.done or not goes_on:
+                begin(world, source.next_episode(world))

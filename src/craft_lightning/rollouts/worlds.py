@@ -1,0 +1,164 @@
+"""The DataModule base: a town, a pool of worlds, and evaluation routes driven by the live policy."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset
+
+from craft_lightning.errors import CraftError
+from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.roads.grid import RoadGrid
+from craft_lightning.roads.routes import RouteConfig, leak_guard
+from craft_lightning.roads.towns import load_town
+from craft_lightning.rollouts.collect import Traffic
+from craft_lightning.rollouts.evaluate import drive_routes
+from craft_lightning.rollouts.pool import WorldPool
+from craft_lightning.rollouts.progress import DrivingProgress
+from craft_lightning.rollouts.suites import load_suites
+from craft_lightning.rollouts.worker import WorldOptions
+
+
+class WorldsDataModule(LightningDataModule):
+    """Worlds of one town and the routes on which a policy is judged.
+
+    Args:
+        town: built-in town, or path of an OpenDRIVE file.
+        train_routes: suite name or route file for training; empty = the town's own suite, generated where it ships
+            none.
+        eval_routes: the same for evaluation; generated training and evaluation routes never overlap.
+        generated_routes: number of training routes where they are generated.
+        eval_limit: number of evaluation routes used (0 = all; 40 where they are generated).
+        worlds: worlds stepped side by side.
+        vehicles: SUMO vehicles in each world.
+        walkers: SUMO pedestrians in each world.
+        end_on_collision: end an episode at the first collision.
+        host: host of a running CARLA server; empty starts one embedded server a world.
+        port: RPC port of the running server.
+        seed: base seed of rollouts, traffic and scenarios.
+        allow_training_on_evaluation_routes: do not refuse overlapping suites; stamped into results.
+        step_timeout: seconds after which a world that does not answer counts as frozen.
+        start_timeout: seconds a world may take to start.
+        max_replacements: faults after which a run stops.
+        episode: further arguments of ``simulation.episode.EpisodeOptions``.
+        progress: draw progress bars.
+
+    """
+
+    def __init__(
+        self,
+        town: str = "craftville",
+        train_routes: str = "",
+        eval_routes: str = "",
+        generated_routes: int = 60,
+        eval_limit: int = 0,
+        worlds: int = 4,
+        vehicles: int = 20,
+        walkers: int = 10,
+        end_on_collision: bool = True,
+        host: str = "",
+        port: int = 2000,
+        seed: int = 0,
+        allow_training_on_evaluation_routes: bool = False,
+        step_timeout: float = 20.0,
+        start_timeout: float = 180.0,
+        max_replacements: int = 50,
+        episode: dict[str, Any] | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        if worlds < 1:
+            raise CraftError(f"data.worlds is {worlds}; give at least 1")
+        if host and worlds != 1:
+            raise CraftError(
+                f"data.worlds is {worlds} but data.host='{host}' is one server; set data.worlds=1 "
+                "(or leave data.host empty for embedded worlds)"
+            )
+        self.town, self.worlds, self.seed = town, worlds, seed
+        self.suites = (train_routes, eval_routes)
+        self.generated_routes, self.eval_limit = generated_routes, eval_limit
+        self.traffic = Traffic(vehicles, walkers, end_on_collision)
+        self.allow_training_on_evaluation_routes = allow_training_on_evaluation_routes
+        self.show_progress = progress
+        self.options = WorldOptions(town, host, port, episode=dict(episode or {}))
+        self.timeouts = {"step_timeout": step_timeout, "start_timeout": start_timeout}
+        self.max_replacements = max_replacements
+        self.train_suite: list[RouteConfig] = []
+        self.eval_suite: list[RouteConfig] = []
+        self.grids: list[RoadGrid] = []
+        self._pool: WorldPool | None = None
+
+    @property
+    def pool(self) -> WorldPool:
+        """The started worlds."""
+        if self._pool is None:
+            self._pool = WorldPool(self.worlds, self.options, max_replacements=self.max_replacements, **self.timeouts)
+        self._pool.start()
+        return self._pool
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the town and the suites, and refuse training routes that evaluation uses.
+
+        Raises:
+            CraftError: a broken town or route file, or overlapping suites.
+
+        """
+        if self.grids:
+            return
+        town = load_town(self.town)
+        self.train_suite, self.eval_suite = load_suites(
+            town, *self.suites, self.generated_routes, self.eval_limit or 40, self.seed
+        )
+        if self.eval_limit:
+            self.eval_suite = self.eval_suite[: self.eval_limit]
+        if not self.allow_training_on_evaluation_routes:
+            leak_guard(self.train_suite, self.eval_suite)
+        self.grids = [RoadGrid.from_network(town.network)]
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End all worlds."""
+        self.close()
+
+    def close(self) -> None:
+        """End all worlds; they start again when needed."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def drive(self, policy: PolicyAdapter | None, title: str) -> list[dict[str, Any]]:
+        """Drive every evaluation route once, greedily (None = the expert), and return one record a route."""
+        with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress) as bar:
+            return drive_routes(
+                policy, self.pool, self.eval_suite, self.traffic, self.seed, lambda record: bar.record(record, True)
+            )
+
+    def val_dataloader(self) -> DataLoader:
+        """Return one batch: the records of all evaluation routes, driven by the live policy."""
+        return DataLoader(_Evaluation(self), batch_size=None, num_workers=0)
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+    def _live_policy(self) -> PolicyAdapter:
+        trainer = self.trainer
+        if trainer is None:
+            raise CraftError("the DataModule has no trainer; use it through Trainer.fit, validate, test or predict")
+        return trainer.lightning_module.adapter  # type: ignore[return-value]
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the interpreter may be half gone; worlds also end with their parent
+            self.close()
+
+
+class _Evaluation(IterableDataset):
+    """Drives the evaluation suite when iterated; one element, the list of records."""
+
+    def __init__(self, module: WorldsDataModule) -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        yield self.module.drive(self.module._live_policy(), "evaluate")
