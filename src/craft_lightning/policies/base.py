@@ -1,0 +1,189 @@
+"""The one contract between driving policies and everything else: encode, propose, score, act."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from craft_lightning.errors import CraftError
+from craft_lightning.policies.candidates import check_candidates, gumbel_argmax, native_quantities
+from craft_lightning.structures import CandidateSet, Context, FactorLogProbs, Observation, PlanSpec
+
+Profile = Literal["heads", "decoder", "all", "none"]
+"""What is trained: the scoring head, the whole decoder, everything (pre-training) or nothing."""
+
+
+class PolicyAdapter(nn.Module, ABC):
+    """A driving policy as a distribution over a finite set of candidate trajectories.
+
+    A subclass implements ``spec``, ``encode``, ``propose`` and ``forward`` and names in ``profiles`` the sub-modules
+    that each profile trains. The constructor's arguments must be plain (numbers, strings, lists, dictionaries, None):
+    they are kept in ``arguments`` and written into checkpoints.
+
+    Evaluation discipline: unless the profile is "all" (pre-training), the policy stays in evaluation mode whatever
+    ``train()`` is asked, so that dropout and batch statistics cannot move a log-probability between the moment an
+    action is drawn and the moment it is scored.
+    """
+
+    profiles: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Profile -> names of the sub-modules (or parameters) it trains; "all" and "none" need no entry."""
+
+    arguments: dict[str, Any]
+    """Constructor arguments by name, defaults included."""
+
+    profile: Profile = "all"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments of the outermost constructor."""
+        self = super().__new__(cls)
+        # copy and pickle call this without arguments and restore the attribute afterwards.
+        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
+        bound.apply_defaults()
+        self.__dict__["arguments"] = dict(list(bound.arguments.items())[1:])
+        return self
+
+    @property
+    @abstractmethod
+    def spec(self) -> PlanSpec:
+        """What the candidates are: poses, factors, kind of support, softmax temperature."""
+
+    @abstractmethod
+    def encode(self, observation: Observation) -> Context:
+        """Run the trunk: everything that is frozen in fine-tuning.
+
+        Args:
+            observation: what B states look like.
+
+        Returns:
+            Tensors [B, ...] that ``propose`` and ``score`` need; small, detached where the trunk is frozen.
+
+        """
+
+    @abstractmethod
+    def propose(
+        self, context: Context, support: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> CandidateSet:
+        """List the candidates of B states with their behaviour log-probabilities.
+
+        Args:
+            context: what ``encode`` answered.
+            support: [B, K, F] ids of a stored support to rebuild exactly, never filtered again; None enumerates.
+            generator: source of randomness of policies that sample their support.
+
+        Returns:
+            The candidates; ``chosen`` is -1.
+
+        """
+
+    @abstractmethod
+    def forward(self, context: Context, candidates: CandidateSet) -> FactorLogProbs:
+        """Return the log-probabilities of the given candidates under the current parameters (see ``score``)."""
+
+    def score(
+        self, context: Context, candidates: CandidateSet, params: Mapping[str, Tensor] | None = None
+    ) -> FactorLogProbs:
+        """Return the log-probabilities of stored candidates; the only call that losses differentiate.
+
+        Args:
+            context: stored contexts of B states.
+            candidates: their stored support: its ids and mask are used as they are.
+            params: name -> tensor in place of the policy's own parameters, e.g. a teacher's moving averages of
+                ``trainable_parameters()``; everything else is shared.
+
+        Returns:
+            Log-probabilities, normalised over the mask at ``spec.temperature``.
+
+        Raises:
+            CraftError: candidates of a wrong shape, with NaN, or with a state that has no valid candidate; an unknown
+                name in ``params``.
+
+        """
+        check_candidates(candidates, self.spec.num_poses, len(self.spec.factors))
+        if params is None:
+            return self(context, candidates)
+        known = dict(self.named_parameters())
+        for name, tensor in params.items():
+            if name not in known or known[name].shape != tensor.shape:
+                fault = "is not a parameter" if name not in known else f"has not the shape {tuple(known[name].shape)}"
+                raise CraftError(f"params[{name!r}] {fault} of {type(self).__name__}; take trainable_parameters()")
+        return functional_call(self, dict(params), (context, candidates))
+
+    def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Choose one candidate a state, by its behaviour log-probabilities.
+
+        Args:
+            candidates: what ``propose`` answered.
+            greedy: take the most probable candidate.
+            noise: [B, K] uniform numbers in [0, 1) that fix the draw (Gumbel-max), so that a rollout is reproducible by
+                number.
+
+        Returns:
+            Index [B] int64 and trajectory [B, T, 3] in the ego frame.
+
+        Raises:
+            CraftError: neither ``greedy`` nor ``noise`` is given, or ``noise`` has another shape.
+
+        """
+        if greedy:
+            index = candidates.log_probs.masked_fill(~candidates.mask, -torch.inf).argmax(1)
+        else:
+            index = gumbel_argmax(candidates, noise)
+        table = self.trajectories(candidates)
+        rows = torch.arange(len(index), device=index.device) if len(table) > 1 else torch.zeros_like(index)
+        return index, table[rows, index]
+
+    def trajectories(self, candidates: CandidateSet) -> Tensor:
+        """Return the candidates' trajectories [B, K, T, 3], or [1, K, T, 3] where all states share them.
+
+        Policies that store ids alone override this.
+        """
+        if candidates.trajectories is None:
+            raise CraftError(f"the candidates of {type(self).__name__} carry no trajectories; keep them in propose")
+        return candidates.trajectories
+
+    def control_view(self, trajectory: Tensor) -> dict[str, Tensor]:
+        """Return what a path-and-speed controller consumes.
+
+        Args:
+            trajectory: [..., T, 3] poses in the ego frame.
+
+        Returns:
+            ``path`` [..., T, 2] in metres and ``speed`` [..., T] in m/s, the mean speed up to each pose from the last.
+
+        """
+        return native_quantities(trajectory, self.spec.dt)
+
+    def set_trainable(self, profile: Profile) -> Self:
+        """Choose what is trained and freeze the rest, including its dropout and batch statistics.
+
+        Args:
+            profile: "heads", "decoder", "all" (pre-training) or "none".
+
+        Raises:
+            CraftError: the policy has no such profile.
+
+        """
+        offered = {"all", "none", *self.profiles}
+        if profile not in offered:
+            raise CraftError(f"trainable is {profile!r}; {type(self).__name__} offers {', '.join(sorted(offered))}")
+        prefixes = self.profiles.get(profile, ())
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(profile == "all" or any(f"{name}.".startswith(f"{p}.") for p in prefixes))
+        self.profile = profile
+        return self.train(self.training)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters of the current profile by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def train(self, mode: bool = True) -> Self:
+        """Enter training mode in pre-training (profile "all"); any other profile stays in evaluation mode."""
+        return super().train(mode and self.profile == "all")
+
+    def checkpoint_arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments that rebuild this policy from its own checkpoint, without other files."""
+        return dict(self.arguments)
