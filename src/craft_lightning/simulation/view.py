@@ -16,6 +16,10 @@ LIGHT_RED, LIGHT_YELLOW, LIGHT_GREEN, LIGHT_OFF, LIGHT_UNKNOWN = range(5)
 _BICYCLES = ("crossbike", "gazelle", "diamondback", "bicycle")
 
 
+# The float columns of a view, in the order in which _assemble fills them.
+_COLUMNS = ("x", "y", "z", "yaw", "speed", "vx", "vy", "acceleration", "yaw_rate", "length", "width")
+
+
 @dataclasses.dataclass(frozen=True)
 class WorldView:
     """The moving and standing objects of one tick, in the world frame (right-handed, metres, radians, seconds).
@@ -137,8 +141,8 @@ class ActorFacts:
 class ViewReader:
     """Reads :class:`WorldView` objects from a ``carla.World``.
 
-    ``read`` is the whole picture (once a decision); ``read_light`` holds the ego, the actors in ``watch`` and the signals
-    in ``watch_signals`` alone (every tick). Neither calls the server, except for actors seen for the first time.
+    ``read`` is the whole picture (once a decision); ``read_light`` holds the ego, the actors in ``watch`` and the
+    signals in ``watch_signals`` alone (every tick). Neither calls the server, except for actors seen first.
 
     Args:
         world: the ``carla.World``.
@@ -207,7 +211,7 @@ class ViewReader:
             self._bodies.add(actor.id)
 
     def _assemble(self, snapshot: Any, ids: list[int], signals: Any) -> WorldView:
-        table = np.empty((len(ids), 11))
+        table = np.empty((len(ids), len(_COLUMNS)))
         kind = np.empty(len(ids), np.int64)
         for row, actor_id in enumerate(ids):
             actor = snapshot.find(actor_id)
@@ -236,12 +240,12 @@ class ViewReader:
         if self.ego_id != -1 and ego == -1:
             raise WorldError(f"the ego vehicle (actor {self.ego_id}) is gone from the world; collect the episode again")
         return WorldView(
-            int(snapshot.frame),
-            float(snapshot.timestamp.elapsed_seconds),
-            ego,
-            np.array(ids, np.int64),
-            kind,
-            *table.T,
+            frame=int(snapshot.frame),
+            time=float(snapshot.timestamp.elapsed_seconds),
+            ego=ego,
+            ids=np.array(ids, np.int64),
+            kind=kind,
             lights={self._light_ids[signal]: state for signal, state in states.items()},
             signals=states,
+            **dict(zip(_COLUMNS, table.T, strict=True)),
         )

@@ -1,0 +1,248 @@
+"""One client of one CARLA server: version check, town, synchronous mode, spawned actors, clean-up."""
+
+import contextlib
+import hashlib
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import carla
+
+from craft_lightning.conventions import TICK_SECONDS
+from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.simulation.launcher import require_listener
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.towns import Town
+
+# A listener occupies a worker thread while it runs; with too few of them batches and ticks starve (carla issue list).
+_WORKER_THREADS = 4
+
+
+class Session:
+    """A connected client in synchronous mode; closing it destroys what it spawned and restores the server's settings.
+
+    ``tick`` and every other call can hang or abort the process when the server freezes or dies (no client-side timeout
+    covers all cases), so a session lives in a supervised process where faults are expected.
+
+    Args:
+        host: host of the server.
+        port: its RPC port.
+        town: the town to be in; loaded where the server has another one.
+        timeout: seconds the client waits for one answer.
+        delta: seconds of one tick.
+
+    Attributes:
+        client: the ``carla.Client``.
+        world: the ``carla.World``.
+        town: the town.
+
+    Raises:
+        CraftError: nobody listens there, the version differs, or the town cannot be loaded.
+
+    """
+
+    def __init__(self, host: str, port: int, town: "Town", timeout: float = 20.0, delta: float = TICK_SECONDS) -> None:
+        require_listener(host, port)
+        self.host, self.port, self.town, self.delta, self._timeout = host, port, town, delta, timeout
+        self._original: Any = None
+        self._actors: dict[int, Any] = {}
+        self.client = carla.Client(host, port, _WORKER_THREADS)
+        self.client.set_timeout(timeout)
+        self._check_version()
+        with self._answers("get_world"):
+            self.world = self.client.get_world()
+            self._load_town()
+            self._original = self.world.get_settings()
+            self._synchronise()
+            self.blueprints = self.world.get_blueprint_library()
+
+    def _check_version(self) -> None:
+        """Compare versions before anything else is decoded: a mismatched pair aborts the process in get_world()."""
+        try:
+            server = self.client.get_server_version()
+        except RuntimeError as error:
+            raise CraftError(
+                f"what listens at {self.host}:{self.port} does not answer like a CARLA server within "
+                f"{self._timeout:.0f} s ({_one_line(error)}); correct host and port or start the server anew"
+            ) from error
+        client = self.client.get_client_version()
+        if _release(server) != _release(client):
+            raise CraftError(
+                f"the CARLA server at {self.host}:{self.port} has version {server} but the installed client has "
+                f"{client}; run a server of version {_release(client)} or install carla=={_release(server)}"
+            )
+
+    def _load_town(self) -> None:
+        """Be in the wanted town without loading it twice: loading leaks memory on Unreal servers."""
+        wanted = _digest(self.town.opendrive.text)
+        present = self.world.get_map()
+        if _digest(present.to_opendrive()) == wanted:
+            return
+        if _base(present.name) != self.town.name:
+            available = {_base(name) for name in self.client.get_available_maps()}
+            if self.town.name in available:
+                self.world = self.client.load_world(self.town.name)
+            else:
+                self.world = self.client.generate_opendrive_world(self.town.opendrive.text)
+            if _digest(self.world.get_map().to_opendrive()) == wanted:
+                return
+        if _base(self.world.get_map().name) != self.town.name:
+            raise CraftError(
+                f"the server at {self.host}:{self.port} is in town '{self.world.get_map().name}' and could not load "
+                f"'{self.town.name}'; start it with that town"
+            )
+        warnings.warn(
+            f"town '{self.town.name}' of the server at {self.host}:{self.port} has another OpenDRIVE text than ours; "
+            "roads may differ",
+            stacklevel=3,
+        )
+
+    def _synchronise(self) -> None:
+        settings = self.world.get_settings()
+        settings.synchronous_mode = True
+        settings.fixed_delta_seconds = self.delta
+        settings.deterministic_ragdolls = True
+        self.world.apply_settings(settings)
+
+    @contextlib.contextmanager
+    def _answers(self, call: str) -> Iterator[None]:
+        """Turn the client's RuntimeError into one sentence."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise WorldError(
+                f"the CARLA server at {self.host}:{self.port} failed in {call} ({_one_line(error)}); "
+                "it may have died; the episode can be collected again with a new server"
+            ) from error
+
+    def tick(self) -> int:
+        """Advance the world by one tick and return its frame number.
+
+        A server that dies while this waits can abort the process, and one that freezes can outlast the timeout: a
+        supervisor outside must watch.
+
+        Raises:
+            WorldError: the server answered with an error or not in time.
+
+        """
+        try:
+            return int(self.world.tick(self._timeout))
+        except RuntimeError as error:
+            raise WorldError(
+                f"the CARLA server at {self.host}:{self.port} stopped ticking ({_one_line(error)}); "
+                "the episode can be collected again with a new server"
+            ) from error
+
+    def blueprint(self, name: str, **attributes: object) -> Any:
+        """Return a blueprint with attributes set; attributes that it does not have are left out.
+
+        Args:
+            name: exact id or wildcard pattern; of several matches the first in alphabetical order is taken.
+            **attributes: attribute values.
+
+        Raises:
+            CraftError: the server has no such blueprint.
+
+        """
+        found = sorted(self.blueprints.filter(name), key=lambda blueprint: blueprint.id)
+        if not found:
+            raise CraftError(
+                f"the server at {self.host}:{self.port} has no blueprint '{name}'; choose another one or another server"
+            )
+        exact = [blueprint for blueprint in found if blueprint.id == name]
+        blueprint = (exact or found)[0]
+        for attribute, value in attributes.items():
+            if blueprint.has_attribute(attribute):
+                blueprint.set_attribute(attribute, str(value))
+        return blueprint
+
+    def has_blueprint(self, name: str) -> bool:
+        """Whether the server knows a blueprint of this id or pattern."""
+        return len(self.blueprints.filter(name)) > 0
+
+    def spawn(self, blueprint: Any, transform: "carla.Transform", attach_to: Any | None = None) -> Any:
+        """Spawn an actor and remember it for the clean-up.
+
+        Raises:
+            WorldError: the place is taken, or the server refused.
+
+        """
+        with self._answers(f"spawn_actor of '{blueprint.id}'"):
+            actor = self.world.spawn_actor(blueprint, transform, attach_to=attach_to)
+        self._actors[actor.id] = actor
+        return actor
+
+    def try_spawn(self, blueprint: Any, transform: "carla.Transform", attach_to: Any | None = None) -> Any | None:
+        """Spawn an actor and remember it; None where the place is taken."""
+        with self._answers(f"try_spawn_actor of '{blueprint.id}'"):
+            actor = self.world.try_spawn_actor(blueprint, transform, attach_to=attach_to)
+        if actor is not None:
+            self._actors[actor.id] = actor
+        return actor
+
+    def destroy(self, actors: Iterable[Any] | None = None, tick: bool = True) -> None:
+        """Destroy actors (default: everything this session spawned) and let one tick carry it out.
+
+        Sensors are stopped and destroyed before the others, since they hang on them.
+
+        Args:
+            actors: actors that this session spawned.
+            tick: advance the world once afterwards.
+
+        """
+        chosen = list(self._actors.values() if actors is None else actors)
+        chosen = [actor for actor in chosen if self._actors.pop(actor.id, None) is not None]
+        if not chosen:
+            return
+        sensors = [actor for actor in chosen if actor.type_id.startswith("sensor.")]
+        bodies = [actor for actor in chosen if not actor.type_id.startswith("sensor.")]
+        with self._answers("destroy"):
+            for sensor in sensors:
+                if sensor.is_listening():
+                    sensor.stop()
+            for group in (sensors, bodies):
+                if group:
+                    # do_tick stays False: True can deadlock once listeners hold all worker threads.
+                    self.client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in group], False)
+        if tick:
+            self.tick()
+
+    def close(self) -> None:
+        """Destroy what was spawned and give the settings back; quiet where the server is already gone."""
+        if self._original is None:
+            return
+        original, self._original = self._original, None
+        try:
+            require_listener(self.host, self.port, 1.0)
+        except CraftError:
+            return  # nothing is left to restore, and every call would wait its whole timeout
+        self.client.set_timeout(min(self._timeout, 5.0))
+        with contextlib.suppress(WorldError, RuntimeError):  # a dying server; what it held dies with it
+            self.destroy(tick=False)
+            self.world.apply_settings(original)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _release(version: str) -> str:
+    """Return the x.y.z at the front of a version, or the whole text where there is none."""
+    match = re.search(r"\d+\.\d+\.\d+", version)
+    return match.group(0) if match else version
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
