@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS
@@ -123,28 +126,63 @@ class Demonstrations:
     """Demonstrations in memory, the rasters as packed bits (7 kB a state).
 
     Args:
-        samples: (observation with packed ``bev``, expert plan) pairs.
-        bev_shape: shape of one raster.
+        tensors: ``bev`` [N, bytes] packed bits, ``ego`` [N, 5], ``route`` [N, 20, 2], ``trajectory`` [N, T, 3].
 
     """
 
-    def __init__(self, samples: list[tuple[dict[str, np.ndarray], np.ndarray]], bev_shape: tuple[int, ...]) -> None:
-        self.bev_shape = bev_shape
-        self.bev = torch.from_numpy(np.stack([observation["bev"] for observation, _ in samples]))
-        self.ego = torch.from_numpy(np.stack([observation["ego"] for observation, _ in samples]))
-        self.route = torch.from_numpy(np.stack([observation["route"] for observation, _ in samples]))
-        self.trajectory = torch.from_numpy(np.stack([plan for _, plan in samples]))
+    bev_shape = (len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS)
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.tensors = tensors
+
+    @classmethod
+    def from_samples(cls, samples: list[tuple[dict[str, np.ndarray], np.ndarray]]) -> Self:
+        """Stack (observation with packed ``bev``, expert plan) pairs."""
+        fields = ("bev", "ego", "route")
+        stacked = {name: np.stack([observation[name] for observation, _ in samples]) for name in fields}
+        stacked["trajectory"] = np.stack([plan for _, plan in samples])
+        return cls({name: torch.from_numpy(array) for name, array in stacked.items()})
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> Self:
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            CraftError: a broken file, or demonstrations collected under other settings.
+
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                found = (file.metadata() or {}).get("settings", "")
+                tensors = {name: file.get_tensor(name) for name in ("bev", "ego", "route", "trajectory")}
+        except (SafetensorError, OSError) as error:
+            raise CraftError(f"data.file: {path} is not a file of demonstrations ({error}); delete it") from error
+        if found != key:
+            raise CraftError(
+                f"data.file: {path} was collected as {found}, now asked as {key}; delete it or name another"
+            )
+        return cls(tensors)
+
+    def save(self, path: Path, key: str) -> None:
+        """Write the demonstrations in one step; ``key`` names the settings that produced them."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        save_file(self.tensors, partial, {"settings": key})
+        partial.replace(path)
 
     def __len__(self) -> int:
-        return len(self.trajectory)
+        return len(self.tensors["trajectory"])
 
     def batch(self, index: torch.Tensor) -> Demonstration:
         """Return the states at ``index`` [B]."""
-        bits = np.unpackbits(self.bev[index].numpy(), axis=1, count=math.prod(self.bev_shape))
+        packed = self.tensors["bev"][index].numpy()
+        bits = np.unpackbits(packed, axis=1, count=math.prod(self.bev_shape))
         bev = torch.from_numpy(bits * np.uint8(255)).view(len(index), *self.bev_shape)
         size = [len(index)]
-        observation = Observation(bev=bev, ego=self.ego[index], route=self.route[index], batch_size=size)
-        return Demonstration(observation=observation, trajectory=self.trajectory[index], batch_size=size)
+        observation = Observation(
+            bev=bev, ego=self.tensors["ego"][index], route=self.tensors["route"][index], batch_size=size
+        )
+        return Demonstration(observation=observation, trajectory=self.tensors["trajectory"][index], batch_size=size)
 
 
 def demonstrate(
@@ -161,7 +199,7 @@ def demonstrate(
         source = _DemonstrationSource(routes, traffic, pool.size, decisions // pool.size, seed, bar)
         run_episodes(pool, source, DisturbedExpertDriver(seed, disturbance))
     samples = [sample for world in source.samples for sample in world]
-    return Demonstrations(samples, (len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS))
+    return Demonstrations.from_samples(samples)
 
 
 class DemonstrationDataModule(WorldsDataModule):
@@ -171,22 +209,35 @@ class DemonstrationDataModule(WorldsDataModule):
         decisions: demonstrated decisions, a multiple of ``worlds``.
         disturbance: probability that the expert is pushed off its plan at a decision.
         batch_size: states in a mini-batch.
+        held_out: share of the demonstrations kept out of training (temperature calibration, coverage).
+        file: keep the demonstrations in this file and read them from it the next time; empty collects anew.
         worlds_arguments: arguments of ``WorldsDataModule``.
 
     """
 
     def __init__(
-        self, decisions: int = 8192, disturbance: float = 0.12, batch_size: int = 128, **worlds_arguments: Any
+        self,
+        decisions: int = 8192,
+        disturbance: float = 0.12,
+        batch_size: int = 128,
+        held_out: float = 0.05,
+        file: str = "",
+        **worlds_arguments: Any,
     ) -> None:
         super().__init__(**worlds_arguments)
         if decisions < 1 or decisions % self.worlds:
             raise CraftError(f"data.decisions is {decisions}; give a positive multiple of data.worlds={self.worlds}")
         self.decisions, self.disturbance, self.batch_size = decisions, disturbance, batch_size
+        self.held_out, self.file = round(decisions * held_out), Path(file) if file else None
         self.demonstrations: Demonstrations | None = None
 
     def collect(self) -> Demonstrations:
-        """Drive the demonstrations once; later calls return the same."""
+        """Drive the demonstrations once, or read them from ``file``; later calls return the same."""
         if self.demonstrations is None:
+            key = f"{self.town}, {self.decisions} decisions, disturbance {self.disturbance}, seed {self.seed}"
+            if self.file is not None and self.file.exists():
+                self.demonstrations = Demonstrations.load(self.file, key)
+                return self.demonstrations
             self.demonstrations = demonstrate(
                 self.pool,
                 self.train_suite,
@@ -196,7 +247,14 @@ class DemonstrationDataModule(WorldsDataModule):
                 self.disturbance,
                 self.show_progress,
             )
+            if self.file is not None:
+                self.demonstrations.save(self.file, key)
         return self.demonstrations
+
+    def held_out_batch(self) -> Demonstration:
+        """Return the demonstrations that training never sees (the last ones of the last world)."""
+        count = len(self.collect())
+        return self.collect().batch(torch.arange(count - self.held_out, count))
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader over shuffled demonstrations."""
@@ -208,13 +266,13 @@ class _Shuffled(IterableDataset):
         self.data = data
 
     def __len__(self) -> int:
-        return math.ceil(self.data.decisions / self.data.batch_size)
+        return math.ceil((self.data.decisions - self.data.held_out) / self.data.batch_size)
 
     def __iter__(self) -> Iterator[Demonstration]:
         data = self.data
         demonstrations = data.collect()
         epoch = data.trainer.current_epoch if data.trainer else 0
         generator = torch.Generator().manual_seed(episode_seed(data.seed, 1, epoch))
-        order = torch.randperm(len(demonstrations), generator=generator)
+        order = torch.randperm(len(demonstrations) - data.held_out, generator=generator)
         for start in range(0, len(order), data.batch_size):
             yield demonstrations.batch(order[start : start + data.batch_size])

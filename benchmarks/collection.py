@@ -1,0 +1,37 @@
+"""All-in collection: worlds, criteria, scenarios, observation and policy, in decisions a second (a decision is 10 ticks)."""
+
+import statistics
+import time
+
+import torch
+from craft_lightning.policies.checkpoint import load_policy
+from craft_lightning.roads.towns import load_town
+from craft_lightning.rollouts.collect import Traffic, collect
+from craft_lightning.rollouts.pool import WorldPool
+from craft_lightning.rollouts.suites import load_suites
+from craft_lightning.rollouts.worker import WorldOptions
+from craft_lightning.testing.tiny import TinyVocabularyPolicy
+
+from benchmarks.table import Row
+
+
+def run(quick: bool) -> list[Row]:
+    """Collect with the shipped policy and, side by side, with a policy that costs nothing."""
+    routes, _ = load_suites(load_town("craftville"), "", "", 20, 8, 0)
+    decisions, repeats = (128, 1) if quick else (512, 3)
+    policies = {"tiny policy": TinyVocabularyPolicy(), "vocabulary_craftville": load_policy("vocabulary_craftville")}
+    rates: dict[str, list[float]] = {name: [] for name in policies}
+    torch.set_num_threads(2)
+    with WorldPool(4, WorldOptions("craftville")) as pool:
+        collect(policies["tiny policy"], pool, routes, Traffic(), 64, 0, 0)  # warm up
+        for iteration in range(repeats):
+            for name, policy in policies.items():
+                started = time.perf_counter()
+                collect(policy, pool, routes, Traffic(), decisions, iteration, 0)
+                rates[name].append(decisions / (time.perf_counter() - started))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    reference = median["tiny policy"]
+    return [
+        Row(f"collection, 4 worlds, 20 vehicles, {name}", value, "decisions/s", "same worlds, tiny policy", value / reference)
+        for name, value in median.items()
+    ]
