@@ -1,1 +1,5 @@
-"""Built-in towns as package data."""
+"""Built-in towns, and any other town from its OpenDRIVE file."""
+
+from craft_lightning.roads.towns.loading import BUILT_IN, Town, load_town, suite_path, sumo_net
+
+__all__ = ["BUILT_IN", "Town", "load_town", "suite_path", "sumo_net"]
