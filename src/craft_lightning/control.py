@@ -2,8 +2,8 @@
 
 The functions are scalar, plain Python over ``math``: no object, no closure, no allocation. The live world calls them as
 they are; the counterfactual world compiles the very same functions with ``numba.njit`` and
-``numba.cuda.jit(device=True)`` (``counterfactual.compilation``). The constants are those of the reference tracker (World
-on Rails, PDM-Lite).
+``numba.cuda.jit(device=True)`` (``counterfactual.compilation``). The constants are those of the reference tracker
+(World on Rails, PDM-Lite).
 
 Frame: any right-handed frame, as long as plan and pose share it. Steer is positive to the LEFT, in [-1, 1].
 """
@@ -20,6 +20,33 @@ from craft_lightning.errors import CraftError
 
 # Largest PID window; GPU kernels reserve their scratch at compile time.
 MAX_WINDOW = 40
+
+# Where the kernels find each field of TrackerParameters and BicycleParameters in its array.
+(
+    TURN_KP,
+    TURN_KI,
+    TURN_KD,
+    SPEED_KP,
+    SPEED_KI,
+    SPEED_KD,
+    WINDOW,
+    AIM_GAIN,
+    AIM_OFFSET,
+    AIM_MIN,
+    AIM_MAX,
+    SPEED_WINDOW,
+    BRAKE_SPEED,
+    BRAKE_RATIO,
+    CLIP_DELTA,
+    MAX_THROTTLE,
+) = range(16)
+(
+    MAX_STEER,
+    THROTTLE_ACCELERATION,
+    BRAKE_DECELERATION,
+    DRAG,
+    MAX_LATERAL_ACCELERATION,
+) = range(5)
 
 Floats: TypeAlias = Sequence[float] | np.ndarray
 Scratch: TypeAlias = MutableSequence[float] | np.ndarray
@@ -213,7 +240,7 @@ def tracker_step(
         end_cos, end_sin = math.cos(plan[last][2]), math.sin(plan[last][2])
         beyond = (x - plan[last][0]) * end_cos + (y - plan[last][1]) * end_sin
         travelled = arc[last] + max(beyond, 0.0)
-    target = travelled + clip(p[7] * speed + p[8], p[9], p[10])
+    target = travelled + clip(p[AIM_GAIN] * speed + p[AIM_OFFSET], p[AIM_MIN], p[AIM_MAX])
 
     # The point of the plan at that arc length.
     i = segment
@@ -229,19 +256,19 @@ def tracker_step(
 
     dx, dy = aim_x - x, aim_y - y
     angle = math.atan2(cos_yaw * dy - sin_yaw * dx, cos_yaw * dx + sin_yaw * dy)
-    window = int(p[6])
-    turn = pid(angle / (0.5 * math.pi), memory, 0, window, tick, p[0], p[1], p[2])
+    window = int(p[WINDOW])
+    turn = pid(angle / (0.5 * math.pi), memory, 0, window, tick, p[TURN_KP], p[TURN_KI], p[TURN_KD])
     steer = clip(turn, -1.0, 1.0)
 
-    poses = max(min(int(p[11] / dt + 0.5), last), 1)
+    poses = max(min(int(p[SPEED_WINDOW] / dt + 0.5), last), 1)
     first = max(min(step, last - poses), 0)
     final = min(first + poses, last)
     desired = (arc[final] - arc[first]) / (poses * dt)
-    delta = clip(desired - speed, 0.0, p[14])
-    push = pid(delta, memory, window + 1, window, tick, p[3], p[4], p[5])
-    if desired < p[12] or speed > p[13] * desired:
+    delta = clip(desired - speed, 0.0, p[CLIP_DELTA])
+    push = pid(delta, memory, window + 1, window, tick, p[SPEED_KP], p[SPEED_KI], p[SPEED_KD])
+    if desired < p[BRAKE_SPEED] or speed > p[BRAKE_RATIO] * desired:
         return 0.0, steer, 1.0, segment
-    return clip(push, 0.0, p[15]), steer, 0.0, segment
+    return clip(push, 0.0, p[MAX_THROTTLE]), steer, 0.0, segment
 
 
 def bicycle_step(
@@ -277,14 +304,14 @@ def bicycle_step(
         x, y, yaw (not wrapped) and speed after ``dt``.
 
     """
-    acceleration = throttle * p[1] - brake * p[2] - p[3] * speed
+    acceleration = throttle * p[THROTTLE_ACCELERATION] - brake * p[BRAKE_DECELERATION] - p[DRAG] * speed
     faster = max(speed + acceleration * dt, 0.0)
     mean = 0.5 * (speed + faster)
-    half_tan = 0.5 * math.tan(clip(steer, -1.0, 1.0) * p[0])
+    half_tan = 0.5 * math.tan(clip(steer, -1.0, 1.0) * p[MAX_STEER])
     cos_slip = 1.0 / math.sqrt(1.0 + half_tan * half_tan)
     sin_slip = half_tan * cos_slip
-    # Limit on the lateral acceleration: |mean * yaw_rate| <= p[4].
-    limit = p[4] / max(mean, 0.1)
+    # Limit on the lateral acceleration: |mean * yaw_rate| <= p[MAX_LATERAL_ACCELERATION].
+    limit = p[MAX_LATERAL_ACCELERATION] / max(mean, 0.1)
     yaw_rate = clip(mean * (2.0 * sin_slip) / wheelbase, -limit, limit)
     # Heading in the middle of the step: second order in dt.
     middle = yaw + 0.5 * yaw_rate * dt

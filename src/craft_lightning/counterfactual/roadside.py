@@ -1,0 +1,84 @@
+"""Where a pose stands on the road: drivable area, nearest lane and route, as scalar functions for CPU and GPU."""
+
+import math
+
+import numpy as np
+
+# What counts as "outside the grid": as far off the road as RoadGrid.sdf can say.
+OUTSIDE = -10.0
+
+# Route segments that a projection may pass in one step; at 1 m a segment that is 80 m/s.
+ROUTE_WINDOW = 8
+
+
+def bilinear(grid: np.ndarray, column: float, row: float) -> float:
+    """Value of ``grid`` [H, W] between its cell centres, OUTSIDE beyond them.
+
+    Args:
+        grid: cell [0, 0] is centred on column 0, row 0.
+        column: in cells.
+        row: in cells.
+
+    """
+    # Compare before converting: a float too large for an int has no defined value as one.
+    if not (column >= 0.0 and row >= 0.0 and column < grid.shape[1] - 1 and row < grid.shape[0] - 1):
+        return OUTSIDE
+    i, j = int(row), int(column)
+    v, u = row - i, column - j
+    low = grid[i, j] + u * (grid[i, j + 1] - grid[i, j])
+    high = grid[i + 1, j] + u * (grid[i + 1, j + 1] - grid[i + 1, j])
+    return low + v * (high - low)
+
+
+def nearest_segment(nearest: np.ndarray, column: float, row: float) -> int:
+    """Index of the nearest lane-centre segment in the cell around (column, row), -1 where there is none."""
+    column += 0.5
+    row += 0.5
+    if not (column >= 0.0 and row >= 0.0 and column < nearest.shape[1] and row < nearest.shape[0]):
+        return -1
+    return int(nearest[int(row), int(column)])
+
+
+def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: float) -> int:
+    """Segment of the route that (x, y) projects on, never before ``segment`` and at most ROUTE_WINDOW after it.
+
+    The projection walks on while the point lies past the end of a segment, so a route that meets itself again cannot
+    make it jump.
+
+    Args:
+        route: [count, 6] x, y, cosine, sine, length, arc length at the start; one row a segment.
+        count: number of segments.
+        segment: where the last step left the projection.
+        x: metres, in the frame of the route.
+        y: likewise.
+
+    """
+    final = min(segment + ROUTE_WINDOW, count - 1)
+    while segment < final:
+        along = (x - route[segment, 0]) * route[segment, 2] + (y - route[segment, 1]) * route[segment, 3]
+        if along < route[segment, 4]:
+            break
+        segment += 1
+    return segment
+
+
+def along_segment(route: np.ndarray, count: int, segment: int, x: float, y: float) -> float:
+    """Metres from the start of ``segment`` to the projection of (x, y); the last segment has no end."""
+    along = max((x - route[segment, 0]) * route[segment, 2] + (y - route[segment, 1]) * route[segment, 3], 0.0)
+    if segment < count - 1:
+        along = min(along, route[segment, 4])
+    return along
+
+
+def route_offset(route: np.ndarray, segment: int, along: float, x: float, y: float) -> float:
+    """Metres between (x, y) and the point ``along`` metres down ``segment``."""
+    dx = x - route[segment, 0] - along * route[segment, 2]
+    dy = y - route[segment, 1] - along * route[segment, 3]
+    return math.sqrt(dx * dx + dy * dy)
+
+
+def heading_error(cos_yaw: float, sin_yaw: float, cos_road: float, sin_road: float) -> float:
+    """Absolute angle (radians, 0 to pi) between two headings."""
+    cross = cos_yaw * sin_road - sin_yaw * cos_road
+    dot = cos_yaw * cos_road + sin_yaw * sin_road
+    return abs(math.atan2(cross, dot))
