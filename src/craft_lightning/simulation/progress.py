@@ -1,0 +1,117 @@
+"""Where the ego is along its route: projection, completed share, deviation."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.routing import Route
+
+_BEHIND, _AHEAD = 10, 30  # points searched around the last projection: a route that crosses itself cannot jump
+_COMPLETION_WINDOW = 2  # waypoints looked ahead by the leaderboard's RouteCompletion
+_ARRIVED_SHARE, _ARRIVED_METRES = 0.99, 10.0
+_DEVIATION_METRES, _DEVIATION_SOFT_METRES, _DEVIATION_SOFT_SHARE = 30.0, 15.0, 0.3
+
+
+class RouteProgress:
+    """Follows the ego along one route, a tick at a time.
+
+    Args:
+        route: the route, points about 1 m apart.
+
+    Attributes:
+        index: point of the route nearest to the ego in the search window.
+        s: metres along the route of the ego's projection.
+        offset: signed metres from the route to the ego, left positive.
+        distance: metres from the nearest piece of the route.
+        completed_index: last waypoint that the ego has passed.
+        travelled: metres driven by the ego.
+        far: metres driven while farther than 15 m from the route.
+
+    """
+
+    def __init__(self, route: "Route") -> None:
+        self.route = route
+        self.xy = np.ascontiguousarray(route.xy, np.float64)
+        self.heading = np.asarray(route.heading, np.float64)
+        self.along = np.asarray(route.s, np.float64)
+        self._points = self.xy.tolist()  # scalar reads in the hot loop
+        self._headings = self.heading.tolist()
+        self.index = 0
+        self.s = 0.0
+        self.offset = 0.0
+        self.distance = 0.0
+        self.completed_index = 0
+        self.arrived = False
+        self.travelled = 0.0
+        self.far = 0.0
+        self._last: tuple[float, float] | None = None
+
+    @property
+    def completion(self) -> float:
+        """Route completion in percent, 0 to 100."""
+        if self.arrived:
+            return 100.0
+        # Never 100 by rounding alone: 100 means arrived.
+        return min(100.0 * self.along[self.completed_index] / max(self.along[-1], 1e-6), 99.99)
+
+    @property
+    def deviated(self) -> bool:
+        """Whether the route is lost: > 30 m away, or > 30 % of the route driven at > 15 m (leaderboard InRoute)."""
+        return self.distance > _DEVIATION_METRES or self.far > _DEVIATION_SOFT_SHARE * float(self.along[-1])
+
+    def update(self, x: float, y: float) -> None:
+        """Take the ego's new place, world frame, metres."""
+        moved = 0.0 if self._last is None else math.hypot(x - self._last[0], y - self._last[1])
+        self._last = (x, y)
+        self.travelled += moved
+        self._project(x, y)
+        if self.distance > _DEVIATION_SOFT_METRES:
+            self.far += moved
+        self._complete(x, y)
+
+    def _project(self, x: float, y: float) -> None:
+        begin = max(self.index - _BEHIND, 0)
+        window = self.xy[begin : self.index + _AHEAD]
+        gap = window - (x, y)
+        index = begin + int(np.argmin(gap[:, 0] ** 2 + gap[:, 1] ** 2))
+        px, py = self._points[index]
+        heading = self._headings[index]
+        cos, sin = math.cos(heading), math.sin(heading)
+        forward, left = (x - px) * cos + (y - py) * sin, (y - py) * cos - (x - px) * sin
+        self.index = index
+        # Between two points the projection moves on continuously; past the ends it does not.
+        limit = 1.0
+        self.s = float(self.along[index]) + min(max(forward, -limit), limit)
+        self.offset = left
+        self.distance = math.hypot(left, max(abs(forward) - limit, 0.0))
+
+    def _complete(self, x: float, y: float) -> None:
+        """Advance over waypoints that lie behind the ego (leaderboard RouteCompletion)."""
+        # One window a tick, as in the leaderboard: a car that leaves the route must not sweep over it.
+        last = len(self._points) - 1
+        begin = self.completed_index + 1
+        for index in range(begin, min(begin + _COMPLETION_WINDOW, last + 1)):
+            px, py = self._points[index]
+            heading = self._headings[index]
+            if (x - px) * math.cos(heading) + (y - py) * math.sin(heading) > 0.0:
+                self.completed_index = index
+        if not self.arrived:
+            px, py = self._points[-1]
+            share = self.along[self.completed_index] / max(self.along[-1], 1e-6)
+            self.arrived = bool(share > _ARRIVED_SHARE and math.hypot(x - px, y - py) < _ARRIVED_METRES)
+
+    def ahead(self, distances: np.ndarray) -> np.ndarray:
+        """Return the points [N, 2] of the route at ``distances`` metres after the projection, world frame.
+
+        Beyond both ends the route is extended straight.
+        """
+        wanted = self.s + distances
+        x = np.interp(wanted, self.along, self.xy[:, 0])
+        y = np.interp(wanted, self.along, self.xy[:, 1])
+        points = np.stack([x, y], -1)
+        for end, over in ((-1, np.maximum(wanted - self.along[-1], 0.0)), (0, np.minimum(wanted - self.along[0], 0.0))):
+            direction = np.array([math.cos(self.heading[end]), math.sin(self.heading[end])])
+            points += over[:, None] * direction
+        return points
