@@ -122,9 +122,7 @@ class RouteRecord:
     def _integer(self, name: str, low: int) -> None:
         value = getattr(self, name)
         # Worlds hand over numpy integers; 2.0 is accepted, 2.5, NaN and "2" are not.
-        if isinstance(value, str) or not (
-            value == value and value not in (math.inf, -math.inf) and int(value) == value
-        ):
+        if isinstance(value, str) or value is None or not math.isfinite(value) or int(value) != value:
             raise self._error(name, "give a whole number")
         if value < low:
             raise self._error(name, f"give a whole number of at least {low}")

@@ -1,0 +1,48 @@
+"""What every test shares: one torch thread, no user caches touched, and third-party data where it exists."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Tiny networks on a busy machine are ten times faster on one thread; world processes inherit the variables.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the session one cache folder of its own, so that tests share parsed towns but never a user's cache.
+
+    CRAFT_TEST_CACHE=1 keeps the user's cache, which saves a developer the parsing.
+    """
+    if os.environ.get("CRAFT_TEST_CACHE") == "1":
+        yield Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        return
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(folder))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of third-party data (CRAFT_SHARED/data); tests that need it are skipped where it is absent."""
+    path = Path(os.environ.get("CRAFT_SHARED", ROOT.parent / "shared")) / "data"
+    if not path.is_dir():
+        pytest.skip(f"no third-party data at {path}; set CRAFT_SHARED")
+    return path
