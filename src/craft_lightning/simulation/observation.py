@@ -1,0 +1,160 @@
+"""What a policy sees: the ego-centred bird's-eye raster, the ego's own state and the route ahead."""
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from craft_lightning.conventions import (
+    AGENT_CYCLIST,
+    AGENT_STATIC,
+    AGENT_VEHICLE,
+    AGENT_WALKER,
+    BEV_CELLS,
+    BEV_CHANNELS,
+    BEV_METRES_AHEAD,
+    BEV_METRES_PER_CELL,
+    ROUTE_FEATURE_POINTS,
+    ROUTE_FEATURE_SPACING,
+)
+from craft_lightning.simulation.criteria_lights import RouteLines
+from craft_lightning.simulation.progress import RouteProgress
+from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView, box_corners
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.raster import StaticRaster
+
+_CHANNEL = {name: index for index, name in enumerate(BEV_CHANNELS)}
+_HALF_SIDE = 0.5 * BEV_CELLS * BEV_METRES_PER_CELL
+_REACH = math.hypot(max(BEV_METRES_AHEAD, BEV_CELLS * BEV_METRES_PER_CELL - BEV_METRES_AHEAD), _HALF_SIDE)
+# Drawing coordinates carry 4 fractional bits, so that boxes move smoothly over the cells.
+_SHIFT = 4
+_ROUTE_CELLS = 3  # width of the drawn route
+_LINE_CELLS = 2
+# A walker's own box would be one cell.
+_SMALLEST_METRES = 1.0
+
+
+def to_ego(points: np.ndarray, pose: tuple[float, float, float]) -> np.ndarray:
+    """Return world points [..., 2] in the ego frame of world pose (x, y, yaw)."""
+    x, y, yaw = pose
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    gap_x, gap_y = points[..., 0] - x, points[..., 1] - y
+    return np.stack([gap_x * cos + gap_y * sin, gap_y * cos - gap_x * sin], -1)
+
+
+def bev_cells(points: np.ndarray) -> np.ndarray:
+    """Return ego-frame points [..., 2] (metres) as (column, row) of the raster; cell centres are whole numbers."""
+    column = (_HALF_SIDE - points[..., 1]) / BEV_METRES_PER_CELL - 0.5
+    row = (BEV_METRES_AHEAD - points[..., 0]) / BEV_METRES_PER_CELL - 0.5
+    return np.stack([column, row], -1)
+
+
+class BirdsEye:
+    """Draws the raster of BEV_CHANNELS: uint8 [6, 96, 96], 0 or 255, row 0 farthest ahead, column 0 farthest left.
+
+    The channels are the drivable area, lane markings, the route ahead, vehicles (cyclists and static obstacles
+    included, the ego left out), walkers, and the stop lines of the route's lights that do not show green (red or
+    yellow).
+
+    Args:
+        raster: static layers of the town.
+
+    """
+
+    def __init__(self, raster: "StaticRaster") -> None:
+        self._origin = np.asarray(raster.origin, np.float64)
+        self._resolution = float(raster.resolution)
+        # One two-channel image, so that one warp moves both layers.
+        self._layers = np.ascontiguousarray(np.stack([raster.drivable, raster.lane_marking], -1))
+
+    def draw(self, view: WorldView, progress: RouteProgress, lines: RouteLines) -> np.ndarray:
+        """Return the raster of one full view."""
+        pose = view.ego_pose
+        image = np.zeros((len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS), np.uint8)
+        static = cv2.warpAffine(
+            self._layers,
+            self._warp(pose),
+            (BEV_CELLS, BEV_CELLS),
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(0, 0),
+        )
+        image[_CHANNEL["drivable"]] = static[..., 0]
+        image[_CHANNEL["lane_marking"]] = static[..., 1]
+        along = np.arange(0.0, _REACH + 2.0, 1.0)
+        _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None], _ROUTE_CELLS)
+        self._draw_agents(image, view, pose)
+        closed = [
+            row for row, signal in enumerate(lines.signal) if view.signals.get(signal) in (LIGHT_RED, LIGHT_YELLOW)
+        ]
+        if closed:
+            ends = to_ego(lines.xy[closed].reshape(-1, 2, 2), pose)
+            near = np.hypot(ends[..., 0], ends[..., 1]).min(1) < _REACH
+            _polylines(image[_CHANNEL["stop_line_red"]], ends[near], _LINE_CELLS)
+        return image
+
+    def _warp(self, pose: tuple[float, float, float]) -> np.ndarray:
+        """Return the affine map [2, 3] from raster cells (column, row) to cells of the town's raster."""
+        x, y, yaw = pose
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        # Ego frame of a cell: forward = a - m row, left = b - m column.
+        m = BEV_METRES_PER_CELL
+        forward, left = BEV_METRES_AHEAD - 0.5 * m, _HALF_SIDE - 0.5 * m
+        matrix = np.array(
+            [
+                [m * sin, -m * cos, x + forward * cos - left * sin - self._origin[0]],
+                [-m * cos, -m * sin, y + forward * sin + left * cos - self._origin[1]],
+            ]
+        )
+        return matrix / self._resolution
+
+    def _draw_agents(self, image: np.ndarray, view: WorldView, pose: tuple[float, float, float]) -> None:
+        rows = view.others
+        gap = np.hypot(view.x[rows] - pose[0], view.y[rows] - pose[1])
+        rows = rows[gap < _REACH + 0.5 * np.maximum(view.length[rows], view.width[rows])]
+        if not len(rows):
+            return
+        length, width = np.maximum(view.length[rows], _SMALLEST_METRES), np.maximum(view.width[rows], _SMALLEST_METRES)
+        corners = box_corners(view.x[rows], view.y[rows], view.yaw[rows], length, width)
+        cells = _fixed_point(bev_cells(to_ego(corners, pose)))
+        vehicles = np.isin(view.kind[rows], (AGENT_VEHICLE, AGENT_CYCLIST, AGENT_STATIC))
+        walkers = view.kind[rows] == AGENT_WALKER
+        for channel, chosen in (("vehicle", vehicles), ("walker", walkers)):
+            for polygon in cells[chosen]:
+                cv2.fillConvexPoly(image[_CHANNEL[channel]], polygon, 255, shift=_SHIFT)
+
+
+def _fixed_point(cells: np.ndarray) -> np.ndarray:
+    return np.rint(cells * (1 << _SHIFT)).astype(np.int32)
+
+
+def _polylines(canvas: np.ndarray, lines: np.ndarray, thickness: int) -> None:
+    """Draw ego-frame polylines [n, P, 2]."""
+    cv2.polylines(canvas, list(_fixed_point(bev_cells(lines))), False, 255, thickness, cv2.LINE_8, _SHIFT)
+
+
+def observe(
+    bird: BirdsEye, view: WorldView, progress: RouteProgress, lines: RouteLines, steer: float
+) -> dict[str, np.ndarray]:
+    """Return one ``structures.Observation`` as numpy arrays, without the batch axis.
+
+    Args:
+        bird: the raster's painter.
+        view: a full view.
+        progress: the ego's place on the route.
+        lines: the route's stop lines.
+        steer: steering applied in the last tick, [-1, 1], left positive.
+
+    Returns:
+        bev uint8 [6, 96, 96]; ego float32 [5] EGO_FEATURES; route float32 [20, 2], points every 2 m from the ego's
+        projection on the route, ego frame.
+
+    """
+    row = view.ego
+    limit = float(progress.route.speed_limit[progress.index])
+    ego = np.array([view.speed[row], view.acceleration[row], view.yaw_rate[row], steer, limit], np.float32)
+    ahead = progress.ahead(np.arange(ROUTE_FEATURE_POINTS) * ROUTE_FEATURE_SPACING)
+    route = to_ego(ahead, view.ego_pose).astype(np.float32)
+    return {"bev": bird.draw(view, progress, lines), "ego": ego, "route": route}
