@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from craft_lightning.simulation.progress import RouteProgress
-from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED, WorldView
+from craft_lightning.simulation.view import (
+    LIGHT_GREEN,
+    LIGHT_OFF,
+    LIGHT_RED,
+    LIGHT_UNKNOWN,
+    LIGHT_YELLOW,
+    WorldView,
+)
 
 if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
@@ -31,7 +38,7 @@ class RouteLines:
         s: [n] metres along the route.
         offset: [n] metres from the route to the line's middle.
         lane: [n] lane of the network.
-        signal: n OpenDRIVE ids of the lights.
+        signals: n tuples of OpenDRIVE ids of the lights that the lane obeys.
 
     """
 
@@ -43,10 +50,25 @@ class RouteLines:
     s: np.ndarray
     offset: np.ndarray
     lane: np.ndarray
-    signal: tuple[str, ...]
+    signals: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def states(self, signals: Mapping[str, int]) -> list[int]:
+        """Return the LIGHT_* state of each line from the states of the lights (unknown where none is given).
+
+        A lane with several lights (one a movement) is open while any of them is: which movement a driver will make
+        is not known here, and nobody is to be charged for another movement's light.
+        """
+        return [_merged([signals[light] for light in lights if light in signals]) for lights in self.signals]
+
+
+def _merged(states: list[int]) -> int:
+    for state in (LIGHT_GREEN, LIGHT_OFF, LIGHT_YELLOW, LIGHT_RED):
+        if state in states:
+            return state
+    return LIGHT_UNKNOWN
 
 
 def route_lines(network: "RoadNetwork", route: "Route") -> RouteLines:
@@ -63,6 +85,11 @@ def route_lines(network: "RoadNetwork", route: "Route") -> RouteLines:
     offset = distance[np.arange(len(xy)), nearest]
     same_way = np.cos(heading - np.asarray(route.heading)[nearest]) > _SAME_WAY
     chosen = np.flatnonzero((offset < _NEAR_ROUTE) & same_way)
+    lights: dict[int, list[str]] = {}
+    for row in chosen:
+        lights.setdefault(int(lane[row]), []).append(str(network.line_signal[row]))
+    _, first = np.unique(lane[chosen], return_index=True)
+    chosen = chosen[first]
     chosen = chosen[np.argsort(np.asarray(route.s)[nearest[chosen]], kind="stable")]
     return RouteLines(
         index=chosen,
@@ -73,7 +100,7 @@ def route_lines(network: "RoadNetwork", route: "Route") -> RouteLines:
         s=np.asarray(route.s, np.float64)[nearest[chosen]],
         offset=offset[chosen],
         lane=lane[chosen],
-        signal=tuple(str(network.line_signal[row]) for row in chosen),
+        signals=tuple(tuple(sorted(lights[int(lane[row])])) for row in chosen),
     )
 
 
@@ -110,15 +137,15 @@ class LightCriteria:
         self.stop_zone, self.go_zone, self.green_seconds = stop_zone, go_zone, green_seconds
         self._rows = [
             (lines.centre[i, 0], lines.centre[i, 1], math.cos(lines.heading[i]), math.sin(lines.heading[i]),
-             lines.half[i] + 0.3, lines.s[i], lines.signal[i])
+             lines.half[i] + 0.3, lines.s[i], lines.signals[i])
             for i in range(len(lines))
         ]  # fmt: skip
         self._before: list[float | None] = [None] * len(lines)
-        self._green_since: dict[str, float] = {}
+        self._green_since: list[float] = [math.inf] * len(lines)
 
     def near(self, s: float, ahead: float = 60.0) -> set[str]:
         """Return the OpenDRIVE ids of the lights from 20 m behind to ``ahead`` metres before the ego at ``s``."""
-        return {row[6] for row in self._rows if s - 20.0 < row[5] < s + ahead}
+        return {light for row in self._rows if s - 20.0 < row[5] < s + ahead for light in row[6]}
 
     def update(
         self,
@@ -145,25 +172,22 @@ class LightCriteria:
         x, y, yaw = pose
         fx, fy = x + 0.5 * length * math.cos(yaw), y + 0.5 * length * math.sin(yaw)
         ran, stop, go = "", False, False
-        for row, (cx, cy, cos, sin, half, line_s, signal) in enumerate(self._rows):
+        for row, (cx, cy, cos, sin, half, line_s, lights) in enumerate(self._rows):
             if not s - 20.0 < line_s < s + 60.0:
-                self._before[row] = None
+                self._before[row], self._green_since[row] = None, math.inf
                 continue
-            state = signals.get(signal)
-            if state == LIGHT_GREEN:
-                self._green_since.setdefault(signal, time)
-            else:
-                self._green_since.pop(signal, None)
+            state = _merged([signals[light] for light in lights if light in signals])
+            self._green_since[row] = min(self._green_since[row], time) if state == LIGHT_GREEN else math.inf
             along = (fx - cx) * cos + (fy - cy) * sin  # negative before the line
             before, self._before[row] = self._before[row], along
             if abs((fy - cy) * cos - (fx - cx) * sin) > half:
                 continue
             if state == LIGHT_RED:
                 if before is not None and before < 0.0 <= along:
-                    ran = signal
+                    ran = lights[0]
                 stop = stop or (-self.stop_zone <= along < 0.0 and speed > 0.1)
             elif state == LIGHT_GREEN and clear and -self.go_zone <= along < 0.0 and speed < 2.0:
-                go = go or time - self._green_since[signal] >= self.green_seconds
+                go = go or time - self._green_since[row] >= self.green_seconds
         return LightFlags(bool(ran), stop, go, ran)
 
 

@@ -86,9 +86,7 @@ class BirdsEye:
         along = np.arange(0.0, _REACH + 2.0, 1.0)
         _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None], _ROUTE_CELLS)
         self._draw_agents(image, view, pose)
-        closed = [
-            row for row, signal in enumerate(lines.signal) if view.signals.get(signal) in (LIGHT_RED, LIGHT_YELLOW)
-        ]
+        closed = [row for row, state in enumerate(lines.states(view.signals)) if state in (LIGHT_RED, LIGHT_YELLOW)]
         if closed:
             ends = to_ego(lines.xy[closed].reshape(-1, 2, 2), pose)
             near = np.hypot(ends[..., 0], ends[..., 1]).min(1) < _REACH

@@ -113,7 +113,7 @@ class SceneReader:
     def _stop_lines(self, view: WorldView, progress: RouteProgress) -> tuple[np.ndarray, np.ndarray]:
         """Return lines in force [L, 4] (red now, or a stop sign) along the route, nearest first, and kinds [L]."""
         lines = self.lines
-        red = np.array([view.signals.get(signal) == LIGHT_RED for signal in lines.signal], bool)
+        red = np.array([state == LIGHT_RED for state in lines.states(view.signals)], bool)
         xy = np.concatenate([lines.xy[red], self._signs])
         along = np.concatenate([lines.s[red], self._sign_s]) - progress.s
         kinds = np.repeat([LINE_RED, LINE_STOP_SIGN], [int(red.sum()), len(self._signs)])
