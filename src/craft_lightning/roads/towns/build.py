@@ -40,7 +40,7 @@ class TownParameters:
         missing: inner links left out, which makes three-arm junctions and larger blocks.
         main_width: lane width of main streets, m.
         side_width: lane width of side streets, m.
-        extra_signals: share of junctions of two side streets that get lights all the same.
+        extra_signals: share of junctions without a passing main street that get lights all the same.
         green: seconds of green a phase.
         yellow: seconds of yellow.
         all_red: seconds of red for all after a phase.
@@ -123,7 +123,8 @@ def draw_plan(parameters: TownParameters) -> StreetPlan:
     for key, (x, y) in positions.items():
         arms = [link for link in kept if key in link[:2]]
         mains = sum(link[2] for link in arms)
-        signalised = len(arms) >= 3 and (mains >= 1 and len(arms) == 4 or rng.random() < parameters.extra_signals)
+        drawn = rng.random() < parameters.extra_signals
+        signalised = len(arms) >= 3 and (mains >= 2 or drawn)
         nodes[_node(key)] = (x, y, "traffic_light" if signalised else "priority")
     return StreetPlan(nodes, streets)
 

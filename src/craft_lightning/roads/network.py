@@ -1,0 +1,222 @@
+"""The road network of one town as numpy arrays, in the right-handed world frame."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from craft_lightning.errors import CraftError
+from craft_lightning.roads.cache import cache_directory, cached_arrays
+from craft_lightning.roads.extract import extract_arrays
+from craft_lightning.roads.kinds import DRIVING, OTHER, SHOULDER
+from craft_lightning.roads.opendrive import OpenDrive
+
+# Raise when a stored array changes its meaning: older cache files are then built again.
+NETWORK_VERSION = 1
+
+__all__ = ["DRIVING", "NETWORK_VERSION", "OTHER", "SHOULDER", "RoadNetwork"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RoadNetwork:
+    """Lanes, points along them, markings and stop lines of one town.
+
+    Frame: world frame (OpenDRIVE's: x east, y north, yaw counter-clockwise), metres, radians, seconds.
+
+    Args:
+        name: name of the town.
+        digest: sha256 of the OpenDRIVE text.
+        lane_road: [L] OpenDRIVE road number (index into ``road_ids``).
+        lane_section: [L] lane section index within the road.
+        lane_id: [L] OpenDRIVE lane id; negative lanes run along the reference line, positive ones against it.
+        lane_kind: [L] DRIVING = 1, SHOULDER = 2 (shoulder, stop, parking), OTHER = 0 (sidewalk, biking).
+        lane_junction: [L] bool, on a connecting road of a junction.
+        lane_junction_id: [L] junction number, -1 outside junctions.
+        lane_speed: [L] speed limit, m/s.
+        lane_start: [L + 1] offsets of each lane into the points.
+        lane_left_change: [L] bool, markings permit a change to the left neighbour.
+        lane_right_change: [L] bool, markings permit a change to the right neighbour.
+        left_neighbour: [L] driving lane to the left in the same direction, -1 where there is none.
+        right_neighbour: [L] driving lane to the right in the same direction, -1 where there is none.
+        successor_start: [L + 1] offsets into ``successor_lane``.
+        successor_lane: lanes that each lane leads to.
+        x: [P] lane centre, in the direction of travel, points at most 1 m apart.
+        y: [P].
+        z: [P].
+        heading: [P] direction of travel.
+        width: [P] width of the lane.
+        s: [P] metres from the start of the lane, in the direction of travel.
+        marking_start: [M + 1] offsets of each marking into ``marking_xy``.
+        marking_xy: [.., 2] lane-marking polylines outside junctions.
+        marking_broken: [M] bool, broken rather than solid.
+        line_xy: [N, 4] stop lines x0, y0 (left end), x1, y1 (right end), across the controlled lane at its end.
+        line_lane: [N] lane that ends at the line.
+        line_signal: [N] OpenDRIVE signal id, str.
+        road_ids: [R] OpenDRIVE road ids as written in the file, str.
+
+    """
+
+    name: str
+    digest: str
+    lane_road: np.ndarray
+    lane_section: np.ndarray
+    lane_id: np.ndarray
+    lane_kind: np.ndarray
+    lane_junction: np.ndarray
+    lane_junction_id: np.ndarray
+    lane_speed: np.ndarray
+    lane_start: np.ndarray
+    lane_left_change: np.ndarray
+    lane_right_change: np.ndarray
+    left_neighbour: np.ndarray
+    right_neighbour: np.ndarray
+    successor_start: np.ndarray
+    successor_lane: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    heading: np.ndarray
+    width: np.ndarray
+    s: np.ndarray
+    marking_start: np.ndarray
+    marking_xy: np.ndarray
+    marking_broken: np.ndarray
+    line_xy: np.ndarray
+    line_lane: np.ndarray
+    line_signal: np.ndarray
+    road_ids: np.ndarray
+
+    @classmethod
+    def from_opendrive(cls, opendrive: OpenDrive) -> "RoadNetwork":
+        """Build the network of ``opendrive``, or read it from the disk cache.
+
+        Raises:
+            CraftError: the map has no lane to drive on.
+
+        """
+        path = cache_directory("networks") / f"{opendrive.digest}-{NETWORK_VERSION}.npz"
+        arrays = cached_arrays(path, lambda: extract_arrays(opendrive))
+        if not (arrays["lane_kind"] == DRIVING).any():
+            raise CraftError(f"{opendrive.source} has no driving lane that carla.Map can follow; check its lane links")
+        return cls(name=opendrive.name, digest=opendrive.digest, **arrays)
+
+    @property
+    def num_lanes(self) -> int:
+        """Number of lanes L."""
+        return len(self.lane_id)
+
+    @functools.cached_property
+    def lane_length(self) -> np.ndarray:
+        """[L] length of each lane's centre line, m."""
+        return self.s[self.lane_start[1:] - 1]
+
+    @functools.cached_property
+    def successors(self) -> list[list[int]]:
+        """Lanes that each lane leads to."""
+        return _rows(self.successor_start, self.successor_lane)
+
+    @functools.cached_property
+    def predecessors(self) -> list[list[int]]:
+        """Lanes that lead to each lane."""
+        rows: list[list[int]] = [[] for _ in range(self.num_lanes)]
+        for lane, nexts in enumerate(self.successors):
+            for successor in nexts:
+                rows[successor].append(lane)
+        return rows
+
+    @functools.cached_property
+    def point_lane(self) -> np.ndarray:
+        """[P] lane of each point."""
+        return np.repeat(np.arange(self.num_lanes), np.diff(self.lane_start))
+
+    def lane_slice(self, lane: int) -> slice:
+        """Return the slice of ``lane`` in the point arrays."""
+        return slice(int(self.lane_start[lane]), int(self.lane_start[lane + 1]))
+
+    def lane_at(self, lane: int, s: float | np.ndarray) -> np.ndarray:
+        """Interpolate along one lane.
+
+        Args:
+            lane: lane index.
+            s: metres from the lane's start, scalar or [N]; clipped to the lane.
+
+        Returns:
+            [N, 5] x, y, z, heading, width (or [5] for a scalar).
+
+        """
+        part = self.lane_slice(lane)
+        along = self.s[part]
+        heading = np.interp(s, along, np.unwrap(self.heading[part]))
+        columns = [np.interp(s, along, values[part]) for values in (self.x, self.y, self.z)]
+        return np.stack([*columns, heading, np.interp(s, along, self.width[part])], axis=-1)
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the left and the right edge [P, 2] of the lanes at every point."""
+        half = 0.5 * self.width
+        normal = np.stack([-np.sin(self.heading), np.cos(self.heading)], axis=1) * half[:, None]
+        centre = np.stack([self.x, self.y], axis=1)
+        return centre + normal, centre - normal
+
+    @functools.cached_property
+    def _driving_tree(self) -> tuple[cKDTree, np.ndarray]:
+        points = np.flatnonzero(self.lane_kind[self.point_lane] == DRIVING)
+        return cKDTree(np.stack([self.x[points], self.y[points]], axis=1)), points
+
+    def nearest_lane(
+        self, x: float, y: float, heading: float | None = None, radius: float = 5.0
+    ) -> tuple[int, float, float]:
+        """Find the driving lane at a position.
+
+        Args:
+            x: world x.
+            y: world y.
+            heading: where given, lanes whose direction differs by more than 90 degrees are left out, and among
+                overlapping lanes (in a junction) the best aligned wins.
+            radius: metres within which a lane centre must lie.
+
+        Returns:
+            Lane index, s on it (m), distance to its centre line (m); (-1, 0, inf) where there is none.
+
+        """
+        tree, points = self._driving_tree
+        near = tree.query_ball_point([x, y], radius)
+        if not near:
+            return -1, 0.0, float("inf")
+        found = points[np.asarray(near)]
+        distance = np.hypot(self.x[found] - x, self.y[found] - y)
+        cost = distance
+        if heading is not None:
+            turn = np.abs((self.heading[found] - heading + np.pi) % (2 * np.pi) - np.pi)
+            keep = turn < np.pi / 2
+            if not keep.any():
+                return -1, 0.0, float("inf")
+            # One radian costs as much as three metres: a car turning in a junction belongs to the turning lane.
+            found, distance, cost = found[keep], distance[keep], (distance + 3.0 * turn)[keep]
+        best = int(found[np.argmin(cost)])
+        along, lateral = self._project_on_point(best, x, y)
+        return int(self.point_lane[best]), along, lateral
+
+    def _project_on_point(self, point: int, x: float, y: float) -> tuple[float, float]:
+        """Return s and distance of (x, y) in the straight frame of one lane point."""
+        dx, dy = x - self.x[point], y - self.y[point]
+        cos, sin = np.cos(self.heading[point]), np.sin(self.heading[point])
+        lane = self.point_lane[point]
+        length = float(self.lane_length[lane])
+        ahead = float(np.clip(self.s[point] + dx * cos + dy * sin, 0.0, length)) - float(self.s[point])
+        return float(self.s[point]) + ahead, float(np.hypot(dx - ahead * cos, dy - ahead * sin))
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the stored arrays by name (what the cache holds)."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("name", "digest")
+        }
+
+
+def _rows(start: np.ndarray, values: np.ndarray) -> list[list[int]]:
+    flat: Sequence[int] = values.tolist()
+    return [list(flat[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
