@@ -1,0 +1,249 @@
+"""Where the others will be: vehicles follow their lanes and stop at red lights, walkers walk on."""
+
+import dataclasses
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from craft_lightning.conventions import AGENT_CYCLIST, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER
+from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.network import RoadNetwork
+
+PREDICTION_SECONDS = 0.2  # between predicted poses
+PREDICTION_STEPS = 30  # six seconds
+_REACH = 90.0  # metres of lane kept beyond the end of an agent's own lane
+_MAX_BRANCHES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Predicted boxes of H hypotheses at T + 1 times, ``PREDICTION_SECONDS`` apart, now included, world frame.
+
+    Attributes:
+        row: [H] row of the agent in the view; an agent at a fork has several hypotheses.
+        x: [H, T + 1] metres; ``y`` likewise.
+        y: [H, T + 1].
+        cos: [H, T + 1] of the heading; ``sin`` likewise.
+        sin: [H, T + 1].
+        speed: [H, T + 1] m/s along the heading.
+
+    """
+
+    row: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    cos: np.ndarray
+    sin: np.ndarray
+    speed: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chain:
+    """A lane and one way on from it, points 1 m apart, with the signals met on the way."""
+
+    points: np.ndarray  # [M, 4] x, y, cos, sin
+    lines: list[tuple[float, str]]  # metres from the start of the lane, OpenDRIVE id
+
+
+class LanePaths:
+    """The ways on from every lane of a town, made when they are first asked for.
+
+    Args:
+        network: the town's lanes.
+
+    """
+
+    def __init__(self, network: "RoadNetwork") -> None:
+        self._network = network
+        self._points = np.stack([network.x, network.y], -1)
+        self._heading = np.asarray(network.heading, dtype=np.float64)
+        self._lane = np.repeat(np.arange(len(network.lane_start) - 1), np.diff(network.lane_start))
+        self._driving = np.flatnonzero(network.lane_kind[self._lane] == 1)
+        self._tree = cKDTree(self._points[self._driving])
+        self._chains: dict[int, list[_Chain]] = {}
+        self._lines: dict[int, list[tuple[float, str]]] = {}
+        middle = 0.5 * (network.line_xy[:, :2] + network.line_xy[:, 2:]) if len(network.line_lane) else np.zeros((0, 2))
+        for line, lane in enumerate(network.line_lane):
+            first, last = network.lane_start[lane], network.lane_start[lane + 1]
+            gap = np.hypot(*(self._points[first:last] - middle[line]).T)
+            place = float(network.s[first + int(gap.argmin())])
+            self._lines.setdefault(int(lane), []).append((place, str(network.line_signal[line])))
+
+    @classmethod
+    def of(cls, network: "RoadNetwork") -> "LanePaths":
+        """Return the one instance of a network."""
+        found = _INSTANCES.get(id(network))
+        if found is None:
+            found = _INSTANCES[id(network)] = cls(network)
+            weakref.finalize(network, _INSTANCES.pop, id(network), None)
+        return found
+
+    def locate(self, x: np.ndarray, y: np.ndarray, yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the lane that each vehicle follows: near its centre and within 45 degrees of its heading.
+
+        Args:
+            x: [N] metres; ``y`` likewise.
+            y: [N].
+            yaw: [N] radians.
+
+        Returns:
+            lane [N], -1 where there is none; metres along it [N]; metres to the left of its centre [N].
+
+        """
+        count = len(x)
+        near = min(8, len(self._driving))
+        distance, found = self._tree.query(np.stack([x, y], -1), k=near, distance_upper_bound=3.0)
+        distance, found = distance.reshape(count, near), found.reshape(count, near)
+        missing = ~np.isfinite(distance)
+        points = self._driving[np.where(missing, 0, found)]
+        turn = np.abs(np.angle(np.exp(1j * (self._heading[points] - yaw[:, None]))))
+        # Among overlapping lanes (junctions) the direction tells more than the distance.
+        cost = np.where(missing | (turn > np.pi / 4), np.inf, distance + 6.0 * turn)
+        best = cost.argmin(-1)
+        rows = np.arange(count)
+        point = points[rows, best]
+        lane = np.where(np.isfinite(cost[rows, best]), self._lane[point], -1)
+        dx, dy = x - self._points[point, 0], y - self._points[point, 1]
+        cos, sin = np.cos(self._heading[point]), np.sin(self._heading[point])
+        along = np.asarray(self._network.s)[point] + dx * cos + dy * sin
+        return lane, along, dy * cos - dx * sin
+
+    def chains(self, lane: int) -> list[_Chain]:
+        """Return the ways on from a lane: one for each branch at the first fork."""
+        if lane not in self._chains:
+            self._chains[lane] = [self._chain(way) for way in self._ways(lane)]
+        return self._chains[lane]
+
+    def _ways(self, lane: int) -> list[list[int]]:
+        network = self._network
+        length = np.diff(network.lane_start)
+        ways, done = [[lane]], []
+        while ways:
+            way = ways.pop(0)
+            onward = [int(after) for after in network.successors[way[-1]] if after not in way]
+            if not onward or sum(int(length[part]) for part in way[1:]) >= _REACH:
+                done.append(way)
+                continue
+            forked = len(ways) + len(done) > 0
+            ways.extend([*way, after] for after in (onward[:1] if forked else onward[:_MAX_BRANCHES]))
+        return done
+
+    def _chain(self, way: list[int]) -> _Chain:
+        network = self._network
+        pieces, lines, travelled = [], [], 0.0
+        for lane in way:
+            first, last = network.lane_start[lane], network.lane_start[lane + 1]
+            lines += [(travelled + place, signal) for place, signal in self._lines.get(lane, [])]
+            pieces.append(self._points[first:last])
+            travelled += float(network.s[last - 1])
+        path = np.concatenate(pieces)
+        step = np.hypot(*np.diff(path, axis=0).T)
+        path = path[np.concatenate([[True], step > 1e-3])]
+        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
+        metres = np.arange(0.0, s[-1] + 0.5)
+        x, y = np.interp(metres, s, path[:, 0]), np.interp(metres, s, path[:, 1])
+        if len(metres) < 2:
+            heading = np.full(1, float(network.heading[network.lane_start[way[0]]]))
+        else:
+            heading = np.arctan2(np.gradient(y), np.gradient(x))
+        return _Chain(np.stack([x, y, np.cos(heading), np.sin(heading)], -1), lines)
+
+
+_INSTANCES: dict[int, LanePaths] = {}
+
+
+def predict(paths: LanePaths, view: WorldView, rows: np.ndarray) -> Prediction:
+    """Predict the agents in ``rows`` for six seconds.
+
+    Vehicles keep their speed, or their braking until they stand, along their lanes and all ways on from the next fork,
+    and stop at red and yellow lines that they can still stop at; off the lanes they and all walkers go straight on.
+
+    Args:
+        paths: lanes of the town.
+        view: a complete view.
+        rows: [N] rows of the agents.
+
+    """
+    time = PREDICTION_SECONDS * np.arange(PREDICTION_STEPS + 1)
+    kind = view.kind[rows]
+    on_road = (kind == AGENT_VEHICLE) | (kind == AGENT_CYCLIST)
+    lane = np.full(len(rows), -1)
+    along, aside = np.zeros(len(rows)), np.zeros(len(rows))
+    if on_road.any():
+        wheels = rows[on_road]
+        lane[on_road], along[on_road], aside[on_road] = paths.locate(view.x[wheels], view.y[wheels], view.yaw[wheels])
+    lane[np.abs(aside) > 2.5] = -1
+
+    row, x, y, cos, sin, speed = [], [], [], [], [], []
+    straight = np.flatnonzero(lane < 0)
+    if len(straight):
+        chosen = rows[straight]
+        still = np.where(kind[straight] == AGENT_STATIC, 0.0, 1.0)
+        vx, vy = view.vx[chosen] * still, view.vy[chosen] * still
+        # Someone who walks backwards or is pushed still moves along the velocity; the box keeps its heading.
+        row.append(chosen)
+        x.append(view.x[chosen, None] + vx[:, None] * time)
+        y.append(view.y[chosen, None] + vy[:, None] * time)
+        cos.append(np.repeat(np.cos(view.yaw[chosen])[:, None], len(time), 1))
+        sin.append(np.repeat(np.sin(view.yaw[chosen])[:, None], len(time), 1))
+        walkers = kind[straight] == AGENT_WALKER
+        pace = np.where(walkers, np.hypot(vx, vy), np.abs(view.speed[chosen]) * still)
+        speed.append(np.repeat(pace[:, None], len(time), 1))
+
+    for agent in np.flatnonzero(lane >= 0):
+        chosen = int(rows[agent])
+        v = max(float(view.speed[chosen]), 0.0)
+        braking = -float(view.acceleration[chosen])
+        cos0, sin0 = np.cos(view.yaw[chosen]), np.sin(view.yaw[chosen])
+        slide = float(view.vy[chosen] * cos0 - view.vx[chosen] * sin0)
+        seen: list[tuple[np.ndarray, np.ndarray]] = []
+        for chain in paths.chains(int(lane[agent])):
+            travel, pace = _travel(time, v, braking, _red_gap(chain, view, float(along[agent]), chosen))
+            place = along[agent] + travel
+            last = len(chain.points) - 1
+            index = np.clip(np.floor(place).astype(int), 0, max(last - 1, 0))
+            # Past the end of the chain the last segment goes on.
+            share = (place - index)[:, None]
+            here, there = chain.points[index], chain.points[np.minimum(index + 1, last)]
+            point = here + np.clip(share, 0.0, 1.0) * (there - here)
+            point[:, :2] += np.maximum(share - 1.0, 0.0) * point[:, 2:]
+            # SUMO changes lanes by sliding sideways; a second of it is believed.
+            offset = aside[agent] + slide * np.minimum(time, 1.0) * min(1.0, abs(slide) / 0.3)
+            px, py = point[:, 0] - offset * point[:, 3], point[:, 1] + offset * point[:, 2]
+            if any(np.abs(px - qx).max() + np.abs(py - qy).max() < 0.5 for qx, qy in seen):
+                continue  # the fork lies beyond six seconds
+            seen.append((px, py))
+            row.append(np.array([chosen]))
+            x.append(px[None])
+            y.append(py[None])
+            cos.append(point[None, :, 2])
+            sin.append(point[None, :, 3])
+            speed.append(pace[None])
+    if not row:
+        empty = np.zeros((0, len(time)))
+        return Prediction(np.zeros(0, np.int64), empty, empty, empty, empty, empty)
+    return Prediction(*(np.concatenate(part) for part in (row, x, y, cos, sin, speed)))
+
+
+def _travel(time: np.ndarray, speed: float, braking: float, room: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return metres travelled [T] and speeds [T] of a vehicle that keeps its braking, but stops within ``room`` metres."""
+    rate = braking if braking > 0.5 else 0.0
+    if speed * speed < 2.0 * 5.0 * room < np.inf:
+        rate = max(rate, speed * speed / (2.0 * max(room, 0.1)))
+    if rate == 0.0:
+        return speed * time, np.full(len(time), speed)
+    lasting = np.minimum(time, speed / rate)
+    return speed * lasting - 0.5 * rate * lasting**2, speed - rate * lasting
+
+
+def _red_gap(chain: _Chain, view: WorldView, along: float, row: int) -> float:
+    """Return the metres from a vehicle's front bumper to the next line on its way that is red or yellow, inf if none."""
+    front = along + 0.5 * float(view.length[row])
+    for place, signal in chain.lines:
+        if place > front - 1.0 and view.signals.get(signal) in (LIGHT_RED, LIGHT_YELLOW):
+            return max(place - front, 0.0)
+    return float("inf")
