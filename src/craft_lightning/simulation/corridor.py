@@ -72,25 +72,29 @@ def occupancy(
     coarse = corridor.xy[::4].astype(np.float32)
     px, py = prediction.x[hyp, step].astype(np.float32), prediction.y[hyp, step].astype(np.float32)
     gap = (px[:, None] - coarse[:, 0]) ** 2 + (py[:, None] - coarse[:, 1]) ** 2
-    near = gap.min(-1) < (reach[hyp] + 1.1) ** 2
-    hyp, step = hyp[near], step[near]
+    nearest = gap.argmin(-1)
+    near = gap[np.arange(len(hyp)), nearest] < (reach[hyp] + 1.1) ** 2
+    hyp, step, nearest = hyp[near], step[near], nearest[near]
     if not len(hyp):
         return Occupancy(low, high, along)
 
-    # Fine: signed distance of every point of the path to the box, in the box's frame.
-    dx = corridor.xy[:, 0] - prediction.x[hyp, step][:, None]
-    dy = corridor.xy[:, 1] - prediction.y[hyp, step][:, None]
+    # Fine: distance to the box of the points of the path around the nearest one, in the box's frame.
+    around = int(np.ceil((reach[hyp].max() + 2.0) / (corridor.s[1] - corridor.s[0])))
+    last = len(corridor.s) - 1
+    index = np.minimum(np.maximum(4 * nearest[:, None] + np.arange(-around, around + 1), 0), last)
+    dx = corridor.xy[index, 0] - prediction.x[hyp, step][:, None]
+    dy = corridor.xy[index, 1] - prediction.y[hyp, step][:, None]
     cos, sin = prediction.cos[hyp, step][:, None], prediction.sin[hyp, step][:, None]
-    beyond = np.abs(dx * cos + dy * sin) - 0.5 * length[hyp, None]
-    beside = np.abs(dy * cos - dx * sin) - 0.5 * width[hyp, None]
-    outside = np.hypot(np.maximum(beyond, 0.0), np.maximum(beside, 0.0))
-    covered = outside < corridor.half_width + margin[hyp, None]
+    beyond = np.maximum(np.abs(dx * cos + dy * sin) - 0.5 * length[hyp, None], 0.0)
+    beside = np.maximum(np.abs(dy * cos - dx * sin) - 0.5 * width[hyp, None], 0.0)
+    covered = beyond * beyond + beside * beside < (corridor.half_width + margin[hyp, None]) ** 2
     met = covered.any(-1)
-    hyp, step, covered = hyp[met], step[met], covered[met]
-    first = covered.argmax(-1)
-    last = covered.shape[1] - 1 - covered[:, ::-1].argmax(-1)
-    low[hyp, step], high[hyp, step] = corridor.s[first], corridor.s[last]
-    middle = (first + last) // 2
+    hyp, step, covered, index = hyp[met], step[met], covered[met], index[met]
+    pair = np.arange(len(hyp))
+    first = index[pair, covered.argmax(-1)]
+    final = index[pair, covered.shape[1] - 1 - covered[:, ::-1].argmax(-1)]
+    low[hyp, step], high[hyp, step] = corridor.s[first], corridor.s[final]
+    middle = (first + final) // 2
     along[hyp, step] = (
         prediction.cos[hyp, step] * corridor.cos[middle] + prediction.sin[hyp, step] * corridor.sin[middle]
     )

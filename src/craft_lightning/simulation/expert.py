@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PLAN_POSES = 40
 _STEPS = 60  # of TRACKER_SECONDS: six seconds are looked ahead, four are handed out
 _RATIO = 2  # steps a predicted pose
+_MAX_FOLLOWED = 4  # hypotheses in the corridor now that are followed; those behind them hold back less
+_MAX_YIELDS = 6
+_STOPPING = 6.5  # m/s2 up to which a stop counts as possible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,41 +125,37 @@ class Expert:
         obstacles = self._light_obstacles(view, start, front, speed)
         reasons = ["light"] * len(obstacles)
 
-        def drive(barriers: list[Obstacle]) -> np.ndarray:
-            return speed_profile.drive(start, speed, front, _STEPS, self._limits, 0.0, barriers, p.speed)[0]
+        def drive() -> tuple[np.ndarray, int]:
+            return speed_profile.drive(start, speed, front, _STEPS, self._limits, 0.0, obstacles, p.speed)
 
         ignored = np.zeros(len(rows), bool)
-        for hypothesis in np.flatnonzero(np.isfinite(met.low[:, 0]) if len(rows) else ignored):
-            obstacles.append(self._follow(prediction, met, hypothesis, 0))
+        present = np.flatnonzero(np.isfinite(met.low[:, 0]))
+        ignored[present] = True
+        for hypothesis in present[np.argsort(met.low[present, 0], kind="stable")][:_MAX_FOLLOWED]:
+            obstacles.append(self._follow(prediction, met, int(hypothesis), 0))
             reasons.append(f"follow {view.ids[rows[hypothesis]]}")
-            ignored[hypothesis] = True
 
-        free = drive([])
-        places = drive(obstacles)
+        places, holding = drive()
         patience = 1.0 if self._waited(view, speed) < p.patience else 0.5
         danger = -1
-        for _ in range(6):
+        for _ in range(_MAX_YIELDS):
             hypothesis, step = self._conflict(places, front, met, ignored, patience)
             if hypothesis < 0:
                 break
             ignored[hypothesis] = True
-            obstacle, label = self._give_way(prediction, met, hypothesis, step, places, front)
+            obstacle, label = self._give_way(prediction, met, hypothesis, step, places)
             room = min(obstacle.position) - start - front
-            if speed * speed > 2.0 * 6.5 * max(room, 0.05) and speed > 0.5:
+            if speed * speed > 2.0 * _STOPPING * max(room, 0.05) and speed > 0.5:
                 danger = hypothesis
                 continue
             obstacles.append(obstacle)
             reasons.append(f"{label} {view.ids[rows[hypothesis]]}")
-            places = drive(obstacles)
+            places, holding = drive()
+        self.reason = "free" if holding < 0 else reasons[holding]
         if danger >= 0:
             places, braking = self._last_resort(places, start, speed, front, met)
             if braking:
                 self.reason = f"emergency {view.ids[rows[danger]]}"
-                return places
-        self.reason = "free"
-        if obstacles and places[-1] < free[-1] - 1.0:
-            alone = [drive([obstacle])[-1] for obstacle in obstacles]
-            self.reason = reasons[int(np.argmin(alone))]
         return places
 
     def _waited(self, view: WorldView, speed: float) -> float:
@@ -228,9 +227,9 @@ class Expert:
         return Obstacle((position - self.parameters.standstill_gap).tolist(), speeds.tolist(), reaction)
 
     def _give_way(
-        self, prediction: Prediction, met: Occupancy, hypothesis: int, step: int, places: np.ndarray, front: float
+        self, prediction: Prediction, met: Occupancy, hypothesis: int, step: int, places: np.ndarray
     ) -> tuple[Obstacle, str]:
-        """Make the obstacle that keeps the ego out of a stretch while a hypothesis is in it, from a conflict at ``step``."""
+        """Make the obstacle that keeps the ego out of a stretch while somebody is in it; ``step``: of the conflict."""
         low, along = met.low[hypothesis], met.along[hypothesis]
         window = np.flatnonzero(np.isfinite(low))
         window = window[window >= step - self._late_steps()]
@@ -275,7 +274,7 @@ class Expert:
         self, places: np.ndarray, start: float, speed: float, front: float, met: Occupancy
     ) -> tuple[np.ndarray, bool]:
         """Return the safer of passing and full braking, and whether it is braking."""
-        stop, _ = speed_profile.brake(start, speed, _STEPS, self.parameters.speed.emergency_braking)
+        stop = speed_profile.brake(start, speed, _STEPS, self.parameters.speed.emergency_braking)
 
         def first_hit(plan: np.ndarray) -> float:
             ego = plan[::_RATIO]

@@ -17,6 +17,7 @@ PREDICTION_SECONDS = 0.2  # between predicted poses
 PREDICTION_STEPS = 30  # six seconds
 _REACH = 90.0  # metres of lane kept beyond the end of an agent's own lane
 _MAX_BRANCHES = 4
+_RED_BRAKING = 5.0  # m/s2 that others are believed to spend on a red or yellow line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,54 +195,88 @@ def predict(paths: LanePaths, view: WorldView, rows: np.ndarray) -> Prediction:
         pace = np.where(walkers, np.hypot(vx, vy), np.abs(view.speed[chosen]) * still)
         speed.append(np.repeat(pace[:, None], len(time), 1))
 
+    agents, chains = [], []
     for agent in np.flatnonzero(lane >= 0):
-        chosen = int(rows[agent])
-        v = max(float(view.speed[chosen]), 0.0)
-        braking = -float(view.acceleration[chosen])
-        cos0, sin0 = np.cos(view.yaw[chosen]), np.sin(view.yaw[chosen])
-        slide = float(view.vy[chosen] * cos0 - view.vx[chosen] * sin0)
-        seen: list[tuple[np.ndarray, np.ndarray]] = []
-        for chain in paths.chains(int(lane[agent])):
-            travel, pace = _travel(time, v, braking, _red_gap(chain, view, float(along[agent]), chosen))
-            place = along[agent] + travel
-            last = len(chain.points) - 1
-            index = np.clip(np.floor(place).astype(int), 0, max(last - 1, 0))
-            # Past the end of the chain the last segment goes on.
-            share = (place - index)[:, None]
-            here, there = chain.points[index], chain.points[np.minimum(index + 1, last)]
-            point = here + np.clip(share, 0.0, 1.0) * (there - here)
-            point[:, :2] += np.maximum(share - 1.0, 0.0) * point[:, 2:]
-            # SUMO changes lanes by sliding sideways; a second of it is believed.
-            offset = aside[agent] + slide * np.minimum(time, 1.0) * min(1.0, abs(slide) / 0.3)
-            px, py = point[:, 0] - offset * point[:, 3], point[:, 1] + offset * point[:, 2]
-            if any(np.abs(px - qx).max() + np.abs(py - qy).max() < 0.5 for qx, qy in seen):
-                continue  # the fork lies beyond six seconds
-            seen.append((px, py))
-            row.append(np.array([chosen]))
-            x.append(px[None])
-            y.append(py[None])
-            cos.append(point[None, :, 2])
-            sin.append(point[None, :, 3])
-            speed.append(pace[None])
+        ways = paths.chains(int(lane[agent]))
+        agents += [agent] * len(ways)
+        chains += ways
+    if chains:
+        agent_of = np.array(agents)
+        followed = _follow_chains(time, view, rows[agent_of], chains, along[agent_of], aside[agent_of])
+        for column, part in zip((row, x, y, cos, sin, speed), followed, strict=True):
+            column.append(part)
     if not row:
         empty = np.zeros((0, len(time)))
         return Prediction(np.zeros(0, np.int64), empty, empty, empty, empty, empty)
     return Prediction(*(np.concatenate(part) for part in (row, x, y, cos, sin, speed)))
 
 
-def _travel(time: np.ndarray, speed: float, braking: float, room: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return metres travelled [T] and speeds [T] of a vehicle that keeps its braking, but stops within ``room`` metres."""
-    rate = braking if braking > 0.5 else 0.0
-    if speed * speed < 2.0 * 5.0 * room < np.inf:
-        rate = max(rate, speed * speed / (2.0 * max(room, 0.1)))
-    if rate == 0.0:
-        return speed * time, np.full(len(time), speed)
-    lasting = np.minimum(time, speed / rate)
-    return speed * lasting - 0.5 * rate * lasting**2, speed - rate * lasting
+def _follow_chains(
+    time: np.ndarray, view: WorldView, rows: np.ndarray, chains: list[_Chain], along: np.ndarray, aside: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Move vehicles along chains; return row [H], x, y, cos, sin and speed [H, T].
+
+    Args:
+        time: [T] seconds.
+        view: a complete view.
+        rows: [H] rows of the vehicles, those of one vehicle together.
+        chains: H ways on.
+        along: [H] metres along the chain now.
+        aside: [H] metres to the left of it now.
+
+    """
+    v = np.maximum(view.speed[rows], 0.0)
+    room = np.array([_red_gap(chain, view, along[h], rows[h]) for h, chain in enumerate(chains)])
+    travel, pace = _travel(time, v, -view.acceleration[rows], room)
+
+    points = np.concatenate([chain.points for chain in chains])
+    count = np.array([len(chain.points) for chain in chains])
+    start = np.cumsum(count) - count
+    place = along[:, None] + travel
+    last = np.maximum(count - 2, 0)[:, None]
+    index = np.minimum(np.maximum(np.floor(place).astype(int), 0), last)
+    share = place - index
+    here = points[start[:, None] + index]
+    there = points[start[:, None] + np.minimum(index + 1, count[:, None] - 1)]
+    inner = np.minimum(np.maximum(share, 0.0), 1.0)[..., None]
+    point = here + inner * (there - here)
+    # Past the end of the chain its last direction goes on.
+    point[..., :2] += np.maximum(share - 1.0, 0.0)[..., None] * point[..., 2:]
+    # SUMO changes lanes by sliding sideways; a second of it is believed.
+    yaw = view.yaw[rows]
+    slide = view.vy[rows] * np.cos(yaw) - view.vx[rows] * np.sin(yaw)
+    slide *= np.minimum(1.0, np.abs(slide) / 0.3)
+    offset = aside[:, None] + slide[:, None] * np.minimum(time, 1.0)
+    x, y = point[..., 0] - offset * point[..., 3], point[..., 1] + offset * point[..., 2]
+
+    # Ways of one vehicle that part only beyond the horizon count once.
+    keep = np.ones(len(rows), bool)
+    for h in range(1, len(rows)):
+        for other in range(h - 1, -1, -1):
+            if rows[other] != rows[h]:
+                break
+            if keep[other] and abs(x[h, -1] - x[other, -1]) + abs(y[h, -1] - y[other, -1]) < 0.5:
+                keep[h] = False
+                break
+    return rows[keep], x[keep], y[keep], point[keep, :, 2], point[keep, :, 3], pace[keep]
+
+
+def _travel(
+    time: np.ndarray, speed: np.ndarray, braking: np.ndarray, room: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return metres travelled [H, T] and speeds [H, T] of vehicles that keep braking and stop within ``room``."""
+    rate = np.where(braking > 0.5, braking, 0.0)
+    stopping = speed * speed < 2.0 * _RED_BRAKING * room
+    with np.errstate(invalid="ignore"):
+        needed = np.where(np.isfinite(room) & stopping, speed * speed / (2.0 * np.maximum(room, 0.1)), 0.0)
+    rate = np.maximum(np.maximum(rate, needed), 1e-6)[:, None]
+    v = speed[:, None]
+    lasting = np.minimum(time, v / rate)
+    return v * lasting - 0.5 * rate * lasting**2, np.maximum(v - rate * lasting, 0.0)
 
 
 def _red_gap(chain: _Chain, view: WorldView, along: float, row: int) -> float:
-    """Return the metres from a vehicle's front bumper to the next line on its way that is red or yellow, inf if none."""
+    """Return the metres from a vehicle's front bumper to the next red or yellow line on its way, inf if none."""
     front = along + 0.5 * float(view.length[row])
     for place, signal in chain.lines:
         if place > front - 1.0 and view.signals.get(signal) in (LIGHT_RED, LIGHT_YELLOW):

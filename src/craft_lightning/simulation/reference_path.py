@@ -128,7 +128,7 @@ def crossed_lines(xy: np.ndarray, s: np.ndarray, network: "RoadNetwork") -> list
 
 
 def _continuation(lanes: LanePaths, xy: np.ndarray, heading: float) -> np.ndarray:
-    """Return points [K, 2] one metre apart that go on from the end of a route along its lane, straight where it ends."""
+    """Return points [K, 2] one metre apart that go on from a route's end along its lane, straight where that ends."""
     end = xy[-1:]
     lane, along, _ = lanes.locate(end[:, 0], end[:, 1], np.array([heading]))
     points = np.zeros((0, 2))

@@ -109,7 +109,7 @@ def drive(
     limits_start: float,
     obstacles: list[Obstacle],
     parameters: SpeedParameters,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, int]:
     """Simulate the centre of a vehicle along its path.
 
     Args:
@@ -123,13 +123,14 @@ def drive(
         parameters: of the driver.
 
     Returns:
-        Metres of path [steps + 1] and speeds [steps + 1], now included.
+        Metres of path [steps + 1], now included, and the index of the obstacle that is the first to hold the vehicle
+        back (-1 if none does).
 
     """
     dt = TRACKER_SECONDS
     top = len(limits) - 1
     speed = max(speed, 0.0)
-    places, speeds = [position], [speed]
+    places, holding = [position], -1
     for step in range(steps):
         ahead = position + speed * dt - limits_start
         index = min(max(int(ahead), 0), top)
@@ -140,25 +141,27 @@ def drive(
             wanted = min(free, (limit - speed) / dt)
         else:
             wanted = max((limit - speed) / dt, -parameters.emergency_braking)
-        for obstacle in obstacles:
+        binding = -1
+        for number, obstacle in enumerate(obstacles):
             barrier = obstacle.position[step]
             if barrier == math.inf:
                 continue
             gap = barrier - position - front
-            safe = safe_speed(gap, obstacle.speed[step], obstacle.reaction, parameters.braking)
-            if gap <= 0.0:
-                safe = 0.0
-            wanted = min(wanted, (safe - speed) / RELAXATION)
+            safe = 0.0
+            if gap > 0.0:
+                safe = safe_speed(gap, obstacle.speed[step], obstacle.reaction, parameters.braking)
+            if (safe - speed) / RELAXATION < wanted:
+                wanted, binding = (safe - speed) / RELAXATION, number
+        holding = binding if holding < 0 else holding
         wanted = max(wanted, -parameters.emergency_braking)
         following = max(speed + wanted * dt, 0.0)
         position += 0.5 * (speed + following) * dt
         speed = following
         places.append(position)
-        speeds.append(speed)
-    return np.array(places), np.array(speeds)
+    return np.array(places), holding
 
 
-def brake(position: float, speed: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return metres of path [steps + 1] and speeds [steps + 1] of braking at ``rate`` (m/s2) until standstill."""
+def brake(position: float, speed: float, steps: int, rate: float) -> np.ndarray:
+    """Return metres of path [steps + 1] of braking at ``rate`` (m/s2) until standstill."""
     time = np.minimum(TRACKER_SECONDS * np.arange(steps + 1), max(speed, 0.0) / rate)
-    return position + speed * time - 0.5 * rate * time**2, speed - rate * time
+    return position + speed * time - 0.5 * rate * time**2
