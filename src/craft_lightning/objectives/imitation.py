@@ -1,0 +1,75 @@
+"""Imitation of an expert over the policy's own candidates, for pre-training and as a regulariser."""
+
+import torch
+from torch import Tensor
+
+from craft_lightning.errors import CraftError
+from craft_lightning.objectives.base import Learner, LossCallback
+from craft_lightning.objectives.functional import candidate_distance, cross_entropy, imitation_targets
+from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, Transition
+
+_EXPERT_DT = 0.1  # seconds between the expert's poses
+
+
+class Imitation(LossCallback):
+    """Cross-entropy to a target over candidates that is proportional to exp(-d^2 / sigma).
+
+    d is the root-mean-square distance of a candidate to the expert's trajectory from the same state, in metres. Works
+    on demonstrations and on executed transitions that carry the expert's plan; others do not count.
+
+    Args:
+        weight: factor of the term in the objective.
+        sigma: softness in square metres; 0 puts all on the nearest candidate.
+        name: name in logs and checkpoints.
+
+    """
+
+    batches = (Transition, Demonstration)
+
+    def __init__(self, weight: float = 1.0, sigma: float = 0.25, name: str | None = None) -> None:
+        super().__init__(weight, name)
+        if not 0.0 <= sigma < float("inf"):
+            raise CraftError(f"losses.{self.name}: sigma is {sigma}; give square metres, 0 for the nearest candidate")
+        self.sigma = sigma
+
+    def term(
+        self, module: Learner, batch: Transition | Demonstration, candidates: CandidateSet, outputs: FactorLogProbs
+    ) -> Tensor:
+        """Return the mean cross-entropy over states that have an expert; exactly 0 without gradient where none has."""
+        expert = batch.trajectory if isinstance(batch, Demonstration) else batch.expert
+        shown = torch.isfinite(expert).flatten(1).all(1)
+        with torch.no_grad():
+            plans, goal = _same_times(module.adapter.trajectories(candidates), expert, module.adapter.spec.dt)
+            distance = candidate_distance(plans, goal.nan_to_num())
+            targets = imitation_targets(distance, candidates.mask, self.sigma)
+        nearest = distance.masked_fill(~candidates.mask, torch.inf).amin(1)
+        hit = outputs.joint.detach().argmax(1) == targets.argmax(1)
+        count = shown.sum().clamp_min(1)
+        self.report(
+            module,
+            {
+                "nearest_distance": torch.where(shown, nearest, 0.0).sum() / count,
+                "accuracy": (hit & shown).sum() / count,
+            },
+        )
+        loss = cross_entropy(targets, outputs.joint, candidates.mask)
+        return torch.where(shown, loss, 0.0).sum() / count
+
+
+def _same_times(trajectories: Tensor, expert: Tensor, dt: float) -> tuple[Tensor, Tensor]:
+    """Return both at the poses that they share: every ``dt`` up to the end of the shorter.
+
+    Raises:
+        CraftError: the policy's time step is no multiple of the expert's.
+
+    """
+    stride = round(dt / _EXPERT_DT)
+    if stride < 1 or abs(stride * _EXPERT_DT - dt) > 1e-6:
+        raise CraftError(
+            f"PlanSpec.dt is {dt} s but the expert has a pose every {_EXPERT_DT} s; use candidates at a multiple of it"
+        )
+    goal = expert[:, stride - 1 :: stride]
+    poses = min(trajectories.shape[-2], goal.shape[1])
+    if poses == 0:
+        raise CraftError(f"the expert's trajectory is shorter than one pose of {dt} s; record longer plans")
+    return trajectories[..., :poses, :], goal[:, :poses]

@@ -1,0 +1,142 @@
+"""What would have happened, as a loss: every candidate of every visited state in the counterfactual world."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from craft_lightning.control import BicycleParameters, TrackerParameters
+from craft_lightning.counterfactual.parameters import DecayParameters, RewardParameters
+from craft_lightning.errors import CraftError
+from craft_lightning.objectives.base import Learner, LossCallback, require_finite
+from craft_lightning.objectives.functional import expected_advantage_loss
+from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
+
+
+class CounterfactualProxy(LossCallback):
+    """The dense counterfactual proxy of CRAFT, eq. (7) of arXiv 2605.04470: -(1/B) sum_i sum_g pi(tau_g | s_i) A_ig.
+
+    Once an iteration all candidates of all stored states are rolled out in the counterfactual world and their returns
+    normalised inside each state's group, A = (R - mean) / max(std, floor), eq. (38-39). The loss is an exact
+    expectation over candidates, weighted by the student itself: no sampling, no ratio, no clip.
+
+    Args:
+        weight: factor of the term in the objective.
+        horizon: seconds that are rolled out.
+        statistics: "uniform" gives every valid candidate the same say in mean and std, as CRAFT does; "policy" weights
+            them by the probability with which they were offered, so that improbable candidates cannot move the update.
+        floor: smallest standard deviation that divides, in units of the return; keeps near-equal groups quiet.
+        reward: constants of the reward; None for the paper's.
+        others: how other road users go on; None for the paper's.
+        tracker: the tracker that follows a candidate; None for the shared one.
+        bicycle: the ego's motion model; None for the default.
+        backend: backend of ``CounterfactualWorld``.
+        chunk: states rolled out at once.
+        name: name in logs and checkpoints.
+
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        horizon: float = 2.0,
+        statistics: Literal["uniform", "policy"] = "uniform",
+        floor: float = 5.0,
+        reward: RewardParameters | None = None,
+        others: DecayParameters | None = None,
+        tracker: TrackerParameters | None = None,
+        bicycle: BicycleParameters | None = None,
+        backend: str = "auto",
+        chunk: int = 256,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(weight, name)
+        if statistics not in ("uniform", "policy"):
+            raise CraftError(f"losses.{self.name}: statistics is {statistics!r}; use 'uniform' or 'policy'")
+        if not floor > 0.0 or chunk < 1:
+            raise CraftError(f"losses.{self.name}: floor={floor} and chunk={chunk} must both be above 0")
+        self.horizon, self.statistics, self.floor, self.chunk = horizon, statistics, floor, chunk
+        self.parameters: dict[str, Any] = {
+            "reward": reward,
+            "others": others,
+            "tracker": tracker,
+            "bicycle": bicycle,
+        }
+        self.backend = backend
+        self._world: Any = None
+
+    @property
+    def world(self) -> Any:
+        """The counterfactual world; made at first use, since its kernels take a while to load."""
+        if self._world is None:
+            from craft_lightning.counterfactual.world import CounterfactualWorld
+
+            given = {key: value for key, value in self.parameters.items() if value is not None}
+            self._world = CounterfactualWorld(horizon=self.horizon, backend=self.backend, **given)
+        return self._world
+
+    def annotate(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> None:
+        """Write ``transitions.advantage`` [N, K]; masked candidates get 0.
+
+        Raises:
+            CraftError: a return of a valid candidate is not finite, or the policy's poses are not at 0.1 s.
+
+        """
+        from craft_lightning.counterfactual.advantage import group_advantage
+
+        dt = module.adapter.spec.dt
+        if abs(dt - 0.1) > 1e-6:
+            raise CraftError(
+                f"losses.{self.name}: PlanSpec.dt is {dt} s but the counterfactual world tracks poses at 0.1 s; let "
+                "the adapter propose candidates at 0.1 s"
+            )
+        mask = transitions.candidates.mask
+        returns, values = self._rollout(transitions, module, grids)
+        require_finite(self.name, "the counterfactual return", returns, transitions, mask)
+        weights = transitions.candidates.log_probs.exp() if self.statistics == "policy" else None
+        advantage = group_advantage(returns, mask, floor=self.floor, weights=weights)
+        # A group of equal returns teaches exactly nothing; Adam would blow its rounding noise up to full steps.
+        low = returns.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+        high = returns.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        advantage = advantage.masked_fill(~mask | (low == high), 0.0)
+        require_finite(self.name, "the advantage", advantage, transitions)
+        transitions.advantage = advantage
+        self.report_iteration(module, values | _statistics(transitions, returns, advantage, self.floor))
+
+    def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
+        """Return L_cp of the mini-batch."""
+        return expected_advantage_loss(outputs.joint, batch.advantage, candidates.mask)
+
+    def _rollout(
+        self, transitions: Transition, module: Learner, grids: Sequence[Any]
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Return the returns [N, K] and what the rollouts tell beside them."""
+        returns, collided = [], []
+        for start in range(0, len(transitions.rollout), self.chunk):
+            states = transitions[start : start + self.chunk]  # type: ignore[index]
+            plans = module.adapter.trajectories(states.candidates.to(module.device)).to(states.advantage.device)
+            rollout = self.world.rollout(states.scene, plans, states.candidates.mask, grids)
+            # Worlds reuse their buffers from one call to the next.
+            returns.append(rollout.returns.clone())
+            collided.append(rollout.collision_step >= 0)
+        mask = transitions.candidates.mask
+        return torch.cat(returns), {"collision_share": (torch.cat(collided) & mask).sum() / mask.sum()}
+
+
+def _statistics(transitions: Transition, returns: Tensor, advantage: Tensor, floor: float) -> dict[str, Tensor | float]:
+    """Return what section 10 of craft-method.md asks to watch."""
+    mask = transitions.candidates.mask
+    policy = transitions.candidates.log_probs.masked_fill(~mask, -torch.inf).exp()
+    known = returns.masked_fill(~mask, 0.0)
+    count = mask.sum(1)
+    mean = known.sum(1) / count
+    deviation = (((known - mean[:, None]) ** 2).masked_fill(~mask, 0.0).sum(1) / count).sqrt()
+    return {
+        "return_mean": mean.mean(),
+        "return_policy": (policy * known).sum(1).mean(),
+        "return_greedy": known.gather(1, policy.argmax(1, keepdim=True)).mean(),
+        "return_best": known.masked_fill(~mask, -torch.inf).amax(1).mean(),
+        "advantage_std": (advantage.square().sum() / mask.sum()).sqrt(),
+        "floored_share": (deviation < floor).to(torch.float32).mean(),
+    }

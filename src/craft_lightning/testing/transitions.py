@@ -1,0 +1,157 @@
+"""Made-up transitions and a stand-in for the worlds, for tests of anything that trains on transitions."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from craft_lightning.conventions import (
+    BEV_CELLS,
+    BEV_CHANNELS,
+    EGO_FEATURES,
+    EVENTS,
+    MAX_AGENTS,
+    MAX_ROUTE_LANES,
+    MAX_STOP_LINES,
+    ROUTE_FEATURE_POINTS,
+    ROUTE_POINTS,
+)
+from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.structures import Observation, Scene, Transition
+
+
+def random_observation(states: int, generator: torch.Generator) -> Observation:
+    """Return ``states`` random observations."""
+    bev = torch.rand(states, len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS, generator=generator) < 0.3
+    return Observation(
+        bev=bev.to(torch.uint8) * 255,
+        ego=torch.randn(states, len(EGO_FEATURES), generator=generator).abs(),
+        route=torch.randn(states, ROUTE_FEATURE_POINTS, 2, generator=generator) * 5.0,
+        batch_size=[states],  # type: ignore[call-arg]
+    )
+
+
+def empty_scene(states: int) -> Scene:
+    """Return scenes without anybody else, standing at the origin of town 0 at the start of a straight route."""
+    return Scene(
+        town=torch.zeros(states, dtype=torch.int64),
+        ego_pose=torch.zeros(states, 3, dtype=torch.float64),
+        ego_motion=torch.zeros(states, 4),
+        ego_size=torch.tensor([4.5, 2.0, 2.8]).expand(states, 3).clone(),
+        agents=torch.zeros(states, MAX_AGENTS, 8),
+        agent_kind=torch.zeros(states, MAX_AGENTS, dtype=torch.int64),
+        agent_junction=torch.zeros(states, MAX_AGENTS, dtype=torch.bool),
+        route=torch.stack([torch.arange(ROUTE_POINTS) - 10.0, torch.zeros(ROUTE_POINTS)], 1).repeat(states, 1, 1),
+        route_lanes=torch.full((states, MAX_ROUTE_LANES), -1),
+        stop_lines=torch.zeros(states, MAX_STOP_LINES, 4),
+        stop_kind=torch.zeros(states, MAX_STOP_LINES, dtype=torch.int64),
+        batch_size=[states],  # type: ignore[call-arg]
+    )
+
+
+def synthetic_transitions(
+    policy: PolicyAdapter, count: int = 64, seed: int = 0, episode: int = 8, collisions: float = 0.3
+) -> Transition:
+    """Return ``count`` transitions of made-up episodes, scored and sampled by ``policy``.
+
+    Args:
+        policy: whose contexts and candidates are stored.
+        count: transitions.
+        seed: fixes everything but the policy.
+        episode: decisions an episode lasts.
+        collisions: probability that an episode's last decision is a collision.
+
+    """
+    generator = torch.Generator().manual_seed(seed)
+    training = policy.training
+    policy.eval()
+    with torch.no_grad():
+        context = policy.encode(random_observation(count, generator))
+        candidates = policy.propose(context)
+        noise = torch.rand(candidates.mask.shape, generator=generator)
+        candidates.chosen, _ = policy.act(candidates, noise=noise)
+    policy.train(training)
+    poses = policy.trajectories(candidates).shape[-2]
+    candidates.trajectories = None
+    step = torch.arange(count) % episode
+    last = (step == episode - 1) | (torch.arange(count) == count - 1)
+    events = torch.zeros(count, len(EVENTS))
+    events[:, EVENTS.index("collision")] = (last & (torch.rand(count, generator=generator) < collisions)).float()
+    return Transition(
+        context=context,
+        candidates=candidates,
+        scene=empty_scene(count),
+        events=events,
+        continues=(~last).float(),
+        rollout=1000 * seed + torch.arange(count) // episode,
+        step=step,
+        world=torch.zeros(count, dtype=torch.int64),
+        advantage=torch.zeros(candidates.mask.shape),
+        residual=torch.zeros(count),
+        expert=torch.full((count, poses, 3), torch.nan),
+        batch_size=[count],  # type: ignore[call-arg]
+    )
+
+
+@dataclasses.dataclass
+class ProgressWorld:
+    """A stand-in for ``CounterfactualWorld``: the return is the distance driven ahead minus that to the side.
+
+    Args:
+        scale: factor of every return.
+
+    """
+
+    scale: float = 1.0
+
+    def rollout(self, scene: Scene, trajectories: Tensor, mask: Tensor, grids: Sequence[Any]) -> Any:
+        """Return an object with ``returns`` and ``collision_step`` [B, K]."""
+        end = trajectories[:, :, -1].expand(len(mask), -1, -1)
+        returns = self.scale * (end[..., 0] - 3.0 * end[..., 1].abs())
+        return SimpleNamespace(returns=returns, collision_step=torch.full(mask.shape, -1))
+
+
+class SyntheticDataModule(LightningDataModule):
+    """Yields iterations as ``rollouts.datamodule.DrivingDataModule`` does, without any world.
+
+    Args:
+        transitions: an iteration's transitions.
+        passes: passes over them.
+        batch_size: transitions in a mini-batch.
+        seed: base seed; an iteration depends on (seed, iteration, policy).
+
+    """
+
+    def __init__(self, transitions: int = 64, passes: int = 2, batch_size: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        self.transitions, self.passes, self.batch_size, self.seed = transitions, passes, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the loader whose every pass makes a new iteration."""
+        return DataLoader(_SyntheticIteration(self), batch_size=None, num_workers=0)
+
+
+class _SyntheticIteration(IterableDataset):
+    def __init__(self, data: SyntheticDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.passes * (self.data.transitions // self.data.batch_size)
+
+    def __iter__(self) -> Iterator[Transition]:
+        data, trainer = self.data, self.data.trainer
+        assert trainer is not None  # Lightning attaches it before any loader is read
+        seed = data.seed + 10_000 * trainer.current_epoch
+        module: Any = trainer.lightning_module
+        transitions = synthetic_transitions(module.adapter, data.transitions, seed)
+        module.annotate(transitions, [])
+        module.log_collection([], transitions, 1.0, 0)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(data.passes):
+            for rows in torch.randperm(data.transitions, generator=generator).split(data.batch_size):
+                yield transitions[rows]  # type: ignore[index]
