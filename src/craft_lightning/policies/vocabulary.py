@@ -3,11 +3,16 @@
 import dataclasses
 import hashlib
 import json
+import os
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from craft_lightning.errors import CraftError
+from craft_lightning.policies.files import find_file, read_safetensors, write_safetensors
+
+FORMAT = "vocabulary/1"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,6 +22,7 @@ class Vocabulary:
     Args:
         trajectories: [K, T, 3] float32 x, y, yaw in the ego frame (metres, radians), the first pose ``dt`` after now.
         dt: seconds between poses.
+        report: how it was made and what it covers, plain values; not part of the hash.
 
     Raises:
         CraftError: another shape, or a number that is not finite.
@@ -25,6 +31,7 @@ class Vocabulary:
 
     trajectories: Tensor
     dt: float = 0.1
+    report: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = tuple(self.trajectories.shape)
@@ -42,3 +49,33 @@ class Vocabulary:
         numbers = self.trajectories.detach().to("cpu", torch.float32).contiguous()
         header = json.dumps([list(numbers.shape), round(self.dt, 9)])
         return hashlib.sha256(header.encode() + numbers.numpy().tobytes()).hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file with the entries, ``dt``, the hash and the report."""
+        metadata = {"format": FORMAT, "dt": self.dt, "hash": self.hash, "report": self.report}
+        write_safetensors(path, {"trajectories": self.trajectories.float()}, metadata)
+
+
+def load_vocabulary(name: str | os.PathLike[str]) -> Vocabulary:
+    """Read a vocabulary file, or the vocabulary inside a policy's checkpoint.
+
+    Args:
+        name: path, or the name of a shipped file.
+
+    Raises:
+        CraftError: a missing, corrupt or pickled file, one without a vocabulary, or one whose hash does not fit.
+
+    """
+    path = find_file(name, "vocabulary")
+    tensors, metadata = read_safetensors(path, "vocabulary")
+    table = tensors.get("trajectories", tensors.get("table"))
+    recorded = metadata.get("hash", metadata.get("vocabulary_hash"))
+    dt = metadata.get("dt", metadata.get("plan_spec", {}).get("dt"))
+    if table is None or dt is None:
+        raise CraftError(f"vocabulary: {path} holds no vocabulary; make one with policies.building.build_vocabulary")
+    vocabulary = Vocabulary(table.float(), float(dt), metadata.get("report", {}))
+    if vocabulary.hash != recorded:
+        raise CraftError(
+            f"vocabulary: the entries of {path} do not fit the hash in it; the file was changed, remake it"
+        )
+    return vocabulary

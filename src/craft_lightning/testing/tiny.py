@@ -1,6 +1,7 @@
 """A policy small enough for unit tests of anything that needs one."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class TinyVocabularyPolicy(VocabularyPolicy):
         hidden = torch.tanh(context["state"][:, None] + self.embedding(poses))
         return self.head(self.dropout(hidden)).squeeze(-1) * 4.0
 
-    def checkpoint_arguments(self) -> dict[str, object]:
+    def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments: the seed makes the vocabulary."""
         return dict(self.arguments)
 

@@ -1,0 +1,153 @@
+"""A policy that scores every entry of a trajectory vocabulary from a bird's-eye raster, the ego's state and a route."""
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, ROUTE_FEATURE_POINTS
+from craft_lightning.errors import CraftError
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
+from craft_lightning.policies.entries import entry_features, sampling_matrix
+from craft_lightning.policies.observation import check_observation, normalised_bev, normalised_ego, normalised_route
+from craft_lightning.policies.vocabulary import load_vocabulary
+from craft_lightning.policies.vocabulary_family import VocabularyPolicy
+from craft_lightning.structures import Context, Observation
+
+_ROUTE_TOKENS = 5
+_COARSE_STRIDE = 16
+
+
+class VocabularyScorer(VocabularyPolicy):
+    """BEV + ego + route in, one logit an entry of the vocabulary out.
+
+    Trunk (frozen in fine-tuning): a timm backbone gives a coarse map, whose cells become tokens beside the ego and the
+    route, and a fine map of a few channels; one encoder layer mixes the tokens. Decoder: the embedded entries
+    cross-attend to the tokens and read the fine map along their own path; a head gives one logit each. Entries never
+    see each other, so a masked or reduced support has the same logits. The context of a state is the tokens and the
+    fine map in half precision.
+
+    Args:
+        vocabulary: path of a vocabulary file, or the name of a shipped one; None takes the checkpoint's.
+        size: number of entries where ``vocabulary`` is None.
+        num_poses: poses of an entry where ``vocabulary`` is None.
+        backbone: name of a timm model that offers feature maps at strides ``fine_stride`` and 16.
+        pretrained: download timm's weights; never needed, since the raster is no photograph.
+        width: features of tokens and entries.
+        layers: cross-attention layers of the decoder.
+        heads: attention heads.
+        feedforward: hidden features of feed-forward blocks.
+        fine_stride: raster cells a side of one cell of the fine map.
+        fine_channels: channels of the fine map.
+        path_samples: pieces of an entry at which the fine map is read.
+        dropout: dropout in pre-training.
+        reachable_speed: metres per second by which an entry's initial speed may differ from the ego's; None for any.
+
+    """
+
+    profiles = {  # noqa: RUF012 - ClassVar of the base
+        "heads": ("head",),
+        "decoder": ("entry_embedding", "decoder", "head"),
+    }
+
+    entries: Tensor
+    path_matrix: Tensor
+    path_cells: Tensor
+
+    def __init__(
+        self,
+        vocabulary: str | None = None,
+        size: int = 256,
+        num_poses: int = 40,
+        backbone: str = "test_resnet",
+        pretrained: bool = False,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        feedforward: int = 128,
+        fine_stride: int = 4,
+        fine_channels: int = 16,
+        path_samples: int = 8,
+        dropout: float = 0.0,
+        reachable_speed: float | None = None,
+    ) -> None:
+        table = None if vocabulary is None else load_vocabulary(vocabulary)
+        super().__init__(table, size, num_poses, reachable_speed=reachable_speed)
+        self.path_samples = path_samples
+        self.backbone = timm.create_model(backbone, pretrained, in_chans=len(BEV_CHANNELS), features_only=True)
+        info: Any = self.backbone.feature_info
+        strides, channels = info.reduction(), info.channels()
+        for name, stride in (("fine_stride", fine_stride), ("the coarse map", _COARSE_STRIDE)):
+            if stride not in strides:
+                raise CraftError(f"backbone {backbone} has no map of stride {stride} for {name}; it offers {strides}")
+        self._fine, self._coarse = strides.index(fine_stride), strides.index(_COARSE_STRIDE)
+        self._fine_cells, coarse_cells = BEV_CELLS // fine_stride, BEV_CELLS // _COARSE_STRIDE
+        self.fine_lateral = nn.Conv2d(channels[self._fine], fine_channels, 1)
+        self.fine_top = nn.Conv2d(channels[self._coarse], fine_channels, 1)
+        self.fine_norm = nn.GroupNorm(1, fine_channels)
+        self.coarse = nn.Linear(channels[self._coarse], width)
+        self.position = nn.Parameter(torch.randn(1, coarse_cells**2 + 1 + _ROUTE_TOKENS, width) * 0.02)
+        self.ego_embedding = embedding_network(len(EGO_FEATURES), width)
+        self.route_embedding = embedding_network(ROUTE_FEATURE_POINTS * 2 // _ROUTE_TOKENS, width)
+        self.encoder = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, batch_first=True, norm_first=True)
+        self.token_norm = nn.LayerNorm(width)
+
+        self.entry_embedding = embedding_network(path_samples * 5 + 1, width)
+        self.decoder = CandidateDecoder(width, layers, heads, feedforward, path_samples * fine_channels, dropout)
+        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, 1))
+        self._derive()
+
+    def encode(self, observation: Observation) -> Context:
+        """Run backbone and state encoder.
+
+        Returns:
+            ``tokens`` [B, 42, width] and ``fine`` [B, cells, channels] in half precision, the cells being those that
+            some entry passes; ``ego`` [B, 5] in SI units.
+
+        """
+        check_observation(observation)
+        maps = self.backbone(normalised_bev(observation))
+        coarse = maps[self._coarse]
+        top = functional.interpolate(self.fine_top(coarse), size=self._fine_cells, mode="nearest")
+        fine = (
+            self.fine_norm(self.fine_lateral(maps[self._fine]) + top).flatten(2)[..., self.path_cells].transpose(1, 2)
+        )
+        route = normalised_route(observation).flatten(1).unflatten(1, (_ROUTE_TOKENS, -1))
+        tokens = [
+            self.coarse(coarse.flatten(2).transpose(1, 2)),
+            self.ego_embedding(normalised_ego(observation)).unsqueeze(1),
+            self.route_embedding(route),
+        ]
+        encoded = self.token_norm(self.encoder(torch.cat(tokens, 1) + self.position))
+        return Context(
+            {"tokens": half_rounded(encoded), "fine": half_rounded(fine), "ego": observation.ego.float()},
+            batch_size=[len(encoded)],
+        )
+
+    def logits(self, context: Context) -> Tensor:
+        """Return one logit an entry, [B, size]."""
+        embedded = self.entry_embedding(self.entries).unsqueeze(0)
+        path = (self.path_matrix @ full(context["fine"])).unflatten(1, (len(self.entries), -1)).flatten(2)
+        return self.head(self.decoder(embedded, full(context["tokens"]), path)).squeeze(-1)
+
+    def checkpoint_arguments(self) -> dict[str, Any]:
+        """Return arguments that rebuild the policy from its checkpoint without another file or a download."""
+        return {**super().checkpoint_arguments(), "pretrained": False}
+
+    def _vocabulary_changed(self) -> None:
+        super()._vocabulary_changed()
+        if hasattr(self, "head"):
+            self._derive()
+
+    def _derive(self) -> None:
+        """Compute what follows from the vocabulary alone; not part of a checkpoint."""
+        table = self.table.detach().cpu()
+        entries = entry_features(table, self.dt, self.path_samples).to(self.table.device)
+        matrix = sampling_matrix(table, self._fine_cells, self.path_samples)
+        # Cells that no entry passes are neither stored nor multiplied.
+        cells = matrix.any(0).nonzero().flatten()
+        self.register_buffer("entries", entries, persistent=False)
+        self.register_buffer("path_cells", cells.to(self.table.device), persistent=False)
+        self.register_buffer("path_matrix", matrix[:, cells].to(self.table.device), persistent=False)
