@@ -73,11 +73,11 @@ class Protocol:
         return {**dataclasses.asdict(self), **({"note": EMBEDDED_NOTE} if self.world == "embedded" else {})}
 
     def __str__(self) -> str:
-        """Return one line for the head or foot of a table."""
+        """Return one line, without the seed, for the head or foot of a table."""
         decision = self.tick_seconds * self.ticks_per_decision
         return (
             f"world {self.world}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
-            f"tick {self.tick_seconds:g} s, decision {decision:g} s, seed {self.seed}"
+            f"tick {self.tick_seconds:g} s, decision {decision:g} s"
         )
 
 
