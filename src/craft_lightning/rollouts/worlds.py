@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.roads.grid import RoadGrid
 from craft_lightning.roads.routes import RouteConfig, leak_guard
@@ -126,11 +127,33 @@ class WorldsDataModule(LightningDataModule):
             self._pool.close()
             self._pool = None
 
-    def drive(self, policy: PolicyAdapter | None, title: str) -> list[dict[str, Any]]:
-        """Drive every evaluation route once, greedily (None = the expert), and return one record a route."""
+    @property
+    def protocol(self) -> Protocol:
+        """The conditions under which evaluation routes are driven, as results are stamped."""
+        return Protocol(
+            town=self.eval_suite[0].town,
+            suite=self.suites[1] or "the town's evaluation suite",
+            num_routes=len(self.eval_suite),
+            world="carla" if self.options.host else "embedded",
+            seed=self.seed,
+        )
+
+    def drive(self, policy: PolicyAdapter | None, title: str, seed: int | None = None) -> list[dict[str, Any]]:
+        """Drive every evaluation route once, greedily.
+
+        Args:
+            policy: who drives; None = the privileged expert.
+            title: what the progress bar says.
+            seed: seed of traffic and scenarios; None = the module's.
+
+        Returns:
+            One record a route, in route order.
+
+        """
+        seed = self.seed if seed is None else seed
         with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress) as bar:
             return drive_routes(
-                policy, self.pool, self.eval_suite, self.traffic, self.seed, lambda record: bar.record(record, True)
+                policy, self.pool, self.eval_suite, self.traffic, seed, lambda record: bar.record(record, True)
             )
 
     def val_dataloader(self) -> DataLoader:
