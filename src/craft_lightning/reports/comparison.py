@@ -143,10 +143,8 @@ class Comparison:
         for arm, measures in values.items():
             means = {name: statistics.fmean(column) for name, column in measures.items()}
             differences = {
-                # The measure's position keeps the intervals of different measures from sharing their draws by accident
-                # of order: the same measure always uses the same draws, whichever arms there are.
-                name: paired_interval(values[self.reference][name], column, number, self.resamples, self.confidence)
-                for number, (name, column) in enumerate(measures.items())
+                name: paired_interval(values[self.reference][name], column, 0, self.resamples, self.confidence)
+                for name, column in measures.items()
                 if arm != self.reference
             }
             arms[arm] = ArmResult(means, differences)
