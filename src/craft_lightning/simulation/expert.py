@@ -9,7 +9,7 @@ import numpy as np
 from craft_lightning.conventions import AGENT_NONE, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER, TRACKER_SECONDS
 from craft_lightning.simulation import speed_profile
 from craft_lightning.simulation.corridor import Corridor, Occupancy, occupancy
-from craft_lightning.simulation.prediction import LanePaths, Prediction, predict
+from craft_lightning.simulation.prediction import LanePaths, Prediction, line_state, predict
 from craft_lightning.simulation.reference_path import ReferencePath
 from craft_lightning.simulation.speed_profile import Obstacle, SpeedParameters
 from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView
@@ -170,9 +170,9 @@ class Expert:
     def _light_obstacles(self, view: WorldView, start: float, front: float, speed: float) -> list[Obstacle]:
         p = self.parameters
         obstacles = []
-        for place, signal in self._path.lines:
+        for place, signals in self._path.lines:
             gap = place - start - front
-            state = view.signals.get(signal)
+            state = line_state(view, signals)
             if state not in (LIGHT_RED, LIGHT_YELLOW) or not -0.2 < gap < p.look_ahead:
                 continue
             braking = p.red_braking if state == LIGHT_RED else p.yellow_braking

@@ -8,7 +8,14 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER
-from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView
+from craft_lightning.simulation.view import (
+    LIGHT_GREEN,
+    LIGHT_OFF,
+    LIGHT_RED,
+    LIGHT_UNKNOWN,
+    LIGHT_YELLOW,
+    WorldView,
+)
 
 if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
@@ -47,7 +54,7 @@ class _Chain:
     """A lane and one way on from it, points 1 m apart, with the signals met on the way."""
 
     points: np.ndarray  # [M, 4] x, y, cos, sin
-    lines: list[tuple[float, str]]  # metres from the start of the lane, OpenDRIVE id
+    lines: list[tuple[float, tuple[str, ...]]]  # metres from the start of the lane, OpenDRIVE ids of its lights
 
 
 class LanePaths:
@@ -66,13 +73,14 @@ class LanePaths:
         self._driving = np.flatnonzero(network.lane_kind[self._lane] == 1)
         self._tree = cKDTree(self._points[self._driving])
         self._chains: dict[int, list[_Chain]] = {}
-        self._lines: dict[int, list[tuple[float, str]]] = {}
+        self._lines: dict[int, dict[float, tuple[str, ...]]] = {}
         middle = 0.5 * (network.line_xy[:, :2] + network.line_xy[:, 2:]) if len(network.line_lane) else np.zeros((0, 2))
         for line, lane in enumerate(network.line_lane):
             first, last = network.lane_start[lane], network.lane_start[lane + 1]
             gap = np.hypot(*(self._points[first:last] - middle[line]).T)
             place = float(network.s[first + int(gap.argmin())])
-            self._lines.setdefault(int(lane), []).append((place, str(network.line_signal[line])))
+            here = self._lines.setdefault(int(lane), {})
+            here[place] = (*here.get(place, ()), str(network.line_signal[line]))
 
     @classmethod
     def of(cls, network: "RoadNetwork") -> "LanePaths":
@@ -135,10 +143,12 @@ class LanePaths:
 
     def _chain(self, way: list[int]) -> _Chain:
         network = self._network
-        pieces, lines, travelled = [], [], 0.0
+        pieces: list[np.ndarray] = []
+        lines: list[tuple[float, tuple[str, ...]]] = []
+        travelled = 0.0
         for lane in way:
             first, last = network.lane_start[lane], network.lane_start[lane + 1]
-            lines += [(travelled + place, signal) for place, signal in self._lines.get(lane, [])]
+            lines += [(travelled + place, signals) for place, signals in self._lines.get(lane, {}).items()]
             pieces.append(self._points[first:last])
             travelled += float(network.s[last - 1])
         path = np.concatenate(pieces)
@@ -155,6 +165,19 @@ class LanePaths:
 
 
 _INSTANCES: dict[int, LanePaths] = {}
+
+
+def line_state(view: WorldView, signals: tuple[str, ...]) -> int:
+    """Return the LIGHT_* state of a stop line from its lights.
+
+    A line with one light for each movement is open while any of them is, as in the criteria: which movement a light is
+    for is not known.
+    """
+    states = [view.signals[signal] for signal in signals if signal in view.signals]
+    for state in (LIGHT_GREEN, LIGHT_OFF, LIGHT_YELLOW, LIGHT_RED):
+        if state in states:
+            return state
+    return LIGHT_UNKNOWN
 
 
 def predict(paths: LanePaths, view: WorldView, rows: np.ndarray) -> Prediction:
@@ -278,7 +301,7 @@ def _travel(
 def _red_gap(chain: _Chain, view: WorldView, along: float, row: int) -> float:
     """Return the metres from a vehicle's front bumper to the next red or yellow line on its way, inf if none."""
     front = along + 0.5 * float(view.length[row])
-    for place, signal in chain.lines:
-        if place > front - 1.0 and view.signals.get(signal) in (LIGHT_RED, LIGHT_YELLOW):
+    for place, signals in chain.lines:
+        if place > front - 1.0 and line_state(view, signals) in (LIGHT_RED, LIGHT_YELLOW):
             return max(place - front, 0.0)
     return float("inf")

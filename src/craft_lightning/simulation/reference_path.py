@@ -26,7 +26,7 @@ class ReferencePath:
         xy: [N, 2] world frame, metres, one metre apart.
         s: [N] metres of path.
         speed_limit: [N] m/s.
-        lines: (metres of path, OpenDRIVE id of the signal) of every light's stop line that is crossed, in order.
+        lines: (metres of path, OpenDRIVE ids of its lights) of every stop line that is crossed, in order.
 
     """
 
@@ -97,8 +97,8 @@ class ReferencePath:
         return s, base + lateral[:, None] * normal
 
 
-def crossed_lines(xy: np.ndarray, s: np.ndarray, network: "RoadNetwork") -> list[tuple[float, str]]:
-    """Return (metres of path, OpenDRIVE id of the signal) of every stop line of a light that a path crosses, in order.
+def crossed_lines(xy: np.ndarray, s: np.ndarray, network: "RoadNetwork") -> list[tuple[float, tuple[str, ...]]]:
+    """Return (metres of path, OpenDRIVE ids of its lights) of every stop line that a path crosses, in order.
 
     Args:
         xy: [N, 2] path, world frame, metres.
@@ -115,7 +115,7 @@ def crossed_lines(xy: np.ndarray, s: np.ndarray, network: "RoadNetwork") -> list
         on_path = (gap[..., 0] * across[..., 1] - gap[..., 1] * across[..., 0]) / area
         on_line = (gap[..., 0] * step[..., 1] - gap[..., 1] * step[..., 0]) / area
     hit = (on_path >= 0.0) & (on_path < 1.0) & (on_line > -0.1) & (on_line < 1.1)
-    found = []
+    found: dict[float, set[str]] = {}
     for segment, line in zip(*np.nonzero(hit), strict=True):
         lane = int(network.line_lane[line])
         last = int(network.lane_start[lane + 1]) - 1
@@ -123,8 +123,8 @@ def crossed_lines(xy: np.ndarray, s: np.ndarray, network: "RoadNetwork") -> list
         # The line of the opposite direction may reach across; it is meant for others.
         if np.cos(float(network.heading[last]) - way) > 0.3:
             place = float(s[segment] + on_path[segment, line] * (s[segment + 1] - s[segment]))
-            found.append((place, str(network.line_signal[line])))
-    return sorted(set(found))
+            found.setdefault(round(place, 3), set()).add(str(network.line_signal[line]))
+    return [(place, tuple(sorted(found[place]))) for place in sorted(found)]
 
 
 def _continuation(lanes: LanePaths, xy: np.ndarray, heading: float) -> np.ndarray:
