@@ -32,6 +32,9 @@ class PolicyAdapter(nn.Module, ABC):
     profiles: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Profile -> names of the sub-modules (or parameters) it trains; "all" and "none" need no entry."""
 
+    free_arguments: ClassVar[frozenset[str]] = frozenset({"pretrained", "dropout"})
+    """Constructor arguments that may differ from a checkpoint's; all others must be equal when weights are loaded."""
+
     arguments: dict[str, Any]
     """Constructor arguments by name, defaults included."""
 

@@ -34,6 +34,9 @@ class VocabularyPolicy(PolicyAdapter):
 
     """
 
+    # The vocabulary is held to its hash, which says more than its file's name.
+    free_arguments = PolicyAdapter.free_arguments | {"vocabulary", "size", "num_poses", "reachable_speed"}
+
     table: Tensor
     temperature: Tensor
     representative: Tensor

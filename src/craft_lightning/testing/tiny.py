@@ -28,6 +28,7 @@ class TinyVocabularyPolicy(VocabularyPolicy):
     """
 
     profiles = {"heads": ("head",), "decoder": ("embedding", "head")}  # noqa: RUF012 - ClassVar of the base
+    free_arguments = VocabularyPolicy.free_arguments | {"seed"}
 
     def __init__(
         self, size: int = 16, num_poses: int = 40, width: int = 8, seed: int = 0, dropout: float = 0.0
