@@ -30,8 +30,7 @@ _HALF_SIDE = 0.5 * BEV_CELLS * BEV_METRES_PER_CELL
 _REACH = math.hypot(max(BEV_METRES_AHEAD, BEV_CELLS * BEV_METRES_PER_CELL - BEV_METRES_AHEAD), _HALF_SIDE)
 # Drawing coordinates carry 4 fractional bits, so that boxes move smoothly over the cells.
 _SHIFT = 4
-_ROUTE_CELLS = 3  # width of the drawn route
-_LINE_CELLS = 2
+_PEN = 2  # OpenCV paints three cells for it: routes and stop lines are 1.5 m wide
 # A walker's own box would be one cell.
 _SMALLEST_METRES = 1.0
 
@@ -64,49 +63,22 @@ class BirdsEye:
     """
 
     def __init__(self, raster: "StaticRaster") -> None:
-        self._origin = np.asarray(raster.origin, np.float64)
-        self._resolution = float(raster.resolution)
-        # One two-channel image, so that one warp moves both layers.
-        self._layers = np.ascontiguousarray(np.stack([raster.drivable, raster.lane_marking], -1))
+        self.raster = raster
 
     def draw(self, view: WorldView, progress: RouteProgress, lines: RouteLines) -> np.ndarray:
         """Return the raster of one full view."""
         pose = view.ego_pose
         image = np.zeros((len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS), np.uint8)
-        static = cv2.warpAffine(
-            self._layers,
-            self._warp(pose),
-            (BEV_CELLS, BEV_CELLS),
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 0),
-        )
-        image[_CHANNEL["drivable"]] = static[..., 0]
-        image[_CHANNEL["lane_marking"]] = static[..., 1]
+        image[[_CHANNEL["drivable"], _CHANNEL["lane_marking"]]] = self.raster.crop(*pose)
         along = np.arange(0.0, _REACH + 2.0, 1.0)
-        _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None], _ROUTE_CELLS)
+        _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None])
         self._draw_agents(image, view, pose)
         closed = [row for row, state in enumerate(lines.states(view.signals)) if state in (LIGHT_RED, LIGHT_YELLOW)]
         if closed:
             ends = to_ego(lines.xy[closed].reshape(-1, 2, 2), pose)
             near = np.hypot(ends[..., 0], ends[..., 1]).min(1) < _REACH
-            _polylines(image[_CHANNEL["stop_line_red"]], ends[near], _LINE_CELLS)
+            _polylines(image[_CHANNEL["stop_line_red"]], ends[near])
         return image
-
-    def _warp(self, pose: tuple[float, float, float]) -> np.ndarray:
-        """Return the affine map [2, 3] from raster cells (column, row) to cells of the town's raster."""
-        x, y, yaw = pose
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        # Ego frame of a cell: forward = a - m row, left = b - m column.
-        m = BEV_METRES_PER_CELL
-        forward, left = BEV_METRES_AHEAD - 0.5 * m, _HALF_SIDE - 0.5 * m
-        matrix = np.array(
-            [
-                [m * sin, -m * cos, x + forward * cos - left * sin - self._origin[0]],
-                [-m * cos, -m * sin, y + forward * sin + left * cos - self._origin[1]],
-            ]
-        )
-        return matrix / self._resolution
 
     def _draw_agents(self, image: np.ndarray, view: WorldView, pose: tuple[float, float, float]) -> None:
         rows = view.others
@@ -128,9 +100,9 @@ def _fixed_point(cells: np.ndarray) -> np.ndarray:
     return np.rint(cells * (1 << _SHIFT)).astype(np.int32)
 
 
-def _polylines(canvas: np.ndarray, lines: np.ndarray, thickness: int) -> None:
+def _polylines(canvas: np.ndarray, lines: np.ndarray) -> None:
     """Draw ego-frame polylines [n, P, 2]."""
-    cv2.polylines(canvas, list(_fixed_point(bev_cells(lines))), False, 255, thickness, cv2.LINE_8, _SHIFT)
+    cv2.polylines(canvas, list(_fixed_point(bev_cells(lines))), False, 255, _PEN, cv2.LINE_8, _SHIFT)
 
 
 def observe(

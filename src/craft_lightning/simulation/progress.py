@@ -8,7 +8,7 @@ import numpy as np
 if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
 
-_BEHIND, _AHEAD = 10, 30  # points searched around the last projection: a route that crosses itself cannot jump
+_WINDOW = 15  # points searched ahead of the last projection: a route that crosses itself cannot jump
 _COMPLETION_WINDOW = 2  # waypoints looked ahead by the leaderboard's RouteCompletion
 _ARRIVED_SHARE, _ARRIVED_METRES = 0.99, 10.0
 _DEVIATION_METRES, _DEVIATION_SOFT_METRES, _DEVIATION_SOFT_SHARE = 30.0, 15.0, 0.3
@@ -21,7 +21,7 @@ class RouteProgress:
         route: the route, points about 1 m apart.
 
     Attributes:
-        index: point of the route nearest to the ego in the search window.
+        index: first point of the piece of the route that is nearest to the ego in the search window.
         s: metres along the route of the ego's projection.
         offset: signed metres from the route to the ego, left positive.
         distance: metres from the nearest piece of the route.
@@ -33,11 +33,9 @@ class RouteProgress:
 
     def __init__(self, route: "Route") -> None:
         self.route = route
-        self.xy = np.ascontiguousarray(route.xy, np.float64)
-        self.heading = np.asarray(route.heading, np.float64)
         self.along = np.asarray(route.s, np.float64)
-        self._points = self.xy.tolist()  # scalar reads in the hot loop
-        self._headings = self.heading.tolist()
+        self._points = np.asarray(route.xy).tolist()  # scalar reads in the hot loop
+        self._headings = np.asarray(route.heading).tolist()
         self.index = 0
         self.s = 0.0
         self.offset = 0.0
@@ -66,26 +64,11 @@ class RouteProgress:
         moved = 0.0 if self._last is None else math.hypot(x - self._last[0], y - self._last[1])
         self._last = (x, y)
         self.travelled += moved
-        self._project(x, y)
+        self.index, self.s, self.offset = self.route.project(x, y, self.index, _WINDOW)
+        self.distance = abs(self.offset)
         if self.distance > _DEVIATION_SOFT_METRES:
             self.far += moved
         self._complete(x, y)
-
-    def _project(self, x: float, y: float) -> None:
-        begin = max(self.index - _BEHIND, 0)
-        window = self.xy[begin : self.index + _AHEAD]
-        gap = window - (x, y)
-        index = begin + int(np.argmin(gap[:, 0] ** 2 + gap[:, 1] ** 2))
-        px, py = self._points[index]
-        heading = self._headings[index]
-        cos, sin = math.cos(heading), math.sin(heading)
-        forward, left = (x - px) * cos + (y - py) * sin, (y - py) * cos - (x - px) * sin
-        self.index = index
-        # Between two points the projection moves on continuously; past the ends it does not.
-        limit = 1.0
-        self.s = float(self.along[index]) + min(max(forward, -limit), limit)
-        self.offset = left
-        self.distance = math.hypot(left, max(abs(forward) - limit, 0.0))
 
     def _complete(self, x: float, y: float) -> None:
         """Advance over waypoints that lie behind the ego (leaderboard RouteCompletion)."""
@@ -107,11 +90,4 @@ class RouteProgress:
 
         Beyond both ends the route is extended straight.
         """
-        wanted = self.s + distances
-        x = np.interp(wanted, self.along, self.xy[:, 0])
-        y = np.interp(wanted, self.along, self.xy[:, 1])
-        points = np.stack([x, y], -1)
-        for end, over in ((-1, np.maximum(wanted - self.along[-1], 0.0)), (0, np.minimum(wanted - self.along[0], 0.0))):
-            direction = np.array([math.cos(self.heading[end]), math.sin(self.heading[end])])
-            points += over[:, None] * direction
-        return points
+        return self.route.at(self.s + distances)[..., :2]

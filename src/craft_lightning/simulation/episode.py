@@ -1,0 +1,313 @@
+"""One route driven in one world, a decision at a time; nothing here knows which policy decides."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import carla
+import numpy as np
+
+from craft_lightning.control import Tracker, TrackerParameters
+from craft_lightning.conventions import EVENTS, TICK_SECONDS, TICKS_PER_DECISION, TRACKER_SECONDS
+from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.frames import steer_to_carla
+from craft_lightning.roads.grid import RoadGrid
+from craft_lightning.roads.raster import StaticRaster
+from craft_lightning.roads.routing import RoutePlanner
+from craft_lightning.simulation.criteria import Criteria, CriteriaParameters, Incident
+from craft_lightning.simulation.criteria_collision import CollisionSensor
+from craft_lightning.simulation.criteria_lights import path_clear, route_lines
+from craft_lightning.simulation.expert import Expert
+from craft_lightning.simulation.observation import BirdsEye, observe
+from craft_lightning.simulation.scene import SceneReader
+from craft_lightning.simulation.session import Session
+from craft_lightning.simulation.stage import nearby, set_weather, spawn_ego, spawn_traffic, touching, wheelbase_of
+from craft_lightning.simulation.stop_signs import stop_zones
+from craft_lightning.simulation.view import ViewReader, WorldView
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.routes import RouteConfig
+    from craft_lightning.roads.routing import Route
+    from craft_lightning.roads.towns import Town
+
+_TICKS_PER_CONTROL = round(TRACKER_SECONDS / TICK_SECONDS)
+_CONTACT_WAIT = 0.02  # seconds that a touching ego waits for its sensor's message
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeSpec:
+    """Which episode: equal specifications give equal episodes.
+
+    Args:
+        route: the route with its scenarios.
+        number: rollout number.
+        seed: seed of traffic and scenarios.
+        vehicles: vehicles of the background traffic.
+        walkers: pedestrians of the background traffic.
+        end_on_collision: end at the first collision.
+        expert: let the expert plan at every visited state (``StepResult.expert_plan``).
+
+    """
+
+    route: "RouteConfig"
+    number: int = 0
+    seed: int = 0
+    vehicles: int = 20
+    walkers: int = 10
+    end_on_collision: bool = True
+    expert: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeOptions:
+    """What all episodes of a world share.
+
+    Args:
+        ego: blueprint of the ego; where the server lacks it, its first car.
+        town_index: index of the town's road grid in scenes.
+        ticks_per_decision: ticks of 0.05 s that one decision spans.
+        settle_ticks: ticks between spawning and the first observation.
+        blocked_seconds: standing this long ends the episode.
+        timeout_base: seconds every route is given.
+        timeout_share: further time: the route's length at this share of its speed limit.
+        offroute_distance: metres from the route above which a decision counts as off it.
+        stop_zone: metres before a red light's line in which the ego must stand.
+        go_zone: metres before a green light's line in which the ego must drive.
+
+    """
+
+    ego: str = "vehicle.lincoln.mkz_2020"
+    town_index: int = 0
+    ticks_per_decision: int = TICKS_PER_DECISION
+    settle_ticks: int = 4
+    blocked_seconds: float = CriteriaParameters.blocked_seconds
+    timeout_base: float = CriteriaParameters.timeout_base
+    timeout_share: float = CriteriaParameters.timeout_share
+    offroute_distance: float = CriteriaParameters.offroute_distance
+    stop_zone: float = CriteriaParameters.stop_zone
+    go_zone: float = CriteriaParameters.go_zone
+
+    def __post_init__(self) -> None:
+        if self.ticks_per_decision < 1 or self.settle_ticks < 1:
+            raise CraftError("episode.ticks_per_decision and episode.settle_ticks must be at least 1; correct them")
+
+    def criteria(self, end_on_collision: bool) -> CriteriaParameters:
+        """Return the criteria's limits of an episode."""
+        names = {field.name for field in dataclasses.fields(CriteriaParameters)}
+        shared = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        return CriteriaParameters(end_on_collision=end_on_collision, **shared)
+
+
+@dataclasses.dataclass
+class StepResult:
+    """What a decision led to, numpy only.
+
+    Attributes:
+        observation: fields of ``structures.Observation`` at the state reached.
+        scene: fields of ``structures.Scene`` at the state reached.
+        events: [len(EVENTS)] float32, 0 or 1, what happened during the decision.
+        done: whether the episode has ended.
+        record: fields of a ``metrics.records.RouteRecord`` where done, else None.
+        expert_plan: [40, 3] float32 ego frame, the expert's plan from the state reached, where it was asked for.
+        incidents: what went wrong during the decision.
+
+    """
+
+    observation: dict[str, np.ndarray]
+    scene: dict[str, np.ndarray]
+    events: np.ndarray
+    done: bool
+    record: dict[str, Any] | None
+    expert_plan: np.ndarray | None
+    incidents: list[Incident]
+
+
+class RouteEpisode:
+    """Drives episodes in one session, one after the other.
+
+    Args:
+        session: the connected session.
+        town: its town.
+        options: what all episodes share.
+        tracker: parameters of the tracker.
+
+    Attributes:
+        view: the newest full view.
+        route: the planned route of the running episode.
+        criteria: its criteria.
+
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        town: "Town",
+        options: EpisodeOptions | None = None,
+        tracker: TrackerParameters | None = None,
+    ) -> None:
+        self.session, self.town, self.options = session, town, options or EpisodeOptions()
+        self.network = town.network
+        self.grid = RoadGrid.from_network(self.network)
+        self._bird = BirdsEye(StaticRaster.from_network(self.network))
+        self._planner = RoutePlanner(self.network)
+        self._zones = stop_zones(session.world.get_map())
+        self._tracker = Tracker(tracker)
+        self.reader = ViewReader(session.world)
+        self.spec: EpisodeSpec | None = None
+        self.view: WorldView
+        self.route: Route
+        self.criteria: Criteria
+        self._ego: Any = None
+        self._sensor: CollisionSensor
+        self._scene: SceneReader
+        self._expert: Expert | None = None
+        self._plan: np.ndarray | None = None
+        self._scenarios: list[Any] = []
+        self._steer = 0.0
+        self._clear = True
+        self._done = True
+
+    # -- begin and end ---------------------------------------------------------------------------------------------
+
+    def reset(self, spec: EpisodeSpec) -> StepResult:
+        """End the running episode and begin another.
+
+        Raises:
+            CraftError: the route does not fit the town.
+            WorldError: the server failed.
+
+        """
+        self.clear()
+        self.spec = spec
+        self.route = route = self._planner.plan_route(spec.route)
+        session = self.session
+        start = spec.route.waypoints[0]
+        self._ego = spawn_ego(
+            session, self.options.ego, *map(float, route.xy[0]), float(start[2]), float(route.heading[0])
+        )
+        self._sensor = CollisionSensor(session, self._ego)
+        set_weather(session, spec.route.weather)
+        spawn_traffic(session, spec.seed, spec.vehicles, spec.walkers)
+        self.reader.ego_id = int(self._ego.id)
+        self.reader.watch.clear()
+        self.reader.watch_signals.clear()
+
+        lines = route_lines(self.network, route)
+        self.criteria = Criteria(self.grid, route, lines, self._zones, self.options.criteria(spec.end_on_collision))
+        self._tracker.reset()
+        self._steer, self._done, self._plan = 0.0, False, None
+        for _ in range(self.options.settle_ticks):
+            self._ego.apply_control(carla.VehicleControl(brake=1.0))
+            frame = session.tick()
+        self.view = self.reader.read()
+        self._sensor.take(frame)
+        length = float(self.view.length[self.view.ego])
+        wheelbase = wheelbase_of(self._ego, length)
+        probe = self.criteria.lanes.probe
+        self._scene = SceneReader(self.options.town_index, probe, route, lines, self._zones, wheelbase)
+        self._expert = Expert(self.network, route)
+        self._look()
+        self.criteria.progress.update(*self.view.ego_pose[:2])
+        return self._result(np.zeros(len(EVENTS), bool), 0)
+
+    def clear(self) -> None:
+        """Destroy everything of the running episode."""
+        for scenario in self._scenarios:
+            scenario.clean_up()
+        self._scenarios = []
+        self.reader.ego_id = -1
+        self._ego = None
+        self._done = True
+        self.session.destroy()
+
+    # -- drive -----------------------------------------------------------------------------------------------------
+
+    def step(self, trajectory: np.ndarray) -> StepResult:
+        """Execute one decision: track the plan for ``ticks_per_decision`` ticks or until the episode ends.
+
+        Args:
+            trajectory: [T, 3] poses every 0.1 s in the ego frame of the state reached last.
+
+        Raises:
+            CraftError: the trajectory is misshapen or not finite, or no episode runs.
+            WorldError: the server failed.
+
+        """
+        if self._done or self.spec is None:
+            raise CraftError("the episode has ended; call reset before step")
+        self._tracker.plan(trajectory, self.view.ego_pose)
+        flags = np.zeros(len(EVENTS), bool)
+        noted = len(self.criteria.incidents)
+        view, ticks = self.view, self.options.ticks_per_decision
+        for tick in range(ticks):
+            if tick % _TICKS_PER_CONTROL == 0:
+                throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
+                self._ego.apply_control(
+                    carla.VehicleControl(throttle=throttle, steer=steer_to_carla(self._steer), brake=brake)
+                )
+            frame = self.session.tick()
+            view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
+            self._check_frame(view, frame)
+            for scenario in self._scenarios:
+                scenario.tick(view)
+            contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
+            flags |= self.criteria.tick(view, contacts, self._clear)
+            if self.criteria.status:
+                view = self.reader.read()
+                break
+        self.view = view
+        self._look()
+        return self._result(flags, noted)
+
+    def expert_step(self) -> StepResult:
+        """Let the expert drive one decision with its plan from the state reached last."""
+        if self._plan is None:
+            self._plan = self._expert_plan()
+        return self.step(self._plan)
+
+    def _expert_plan(self) -> np.ndarray:
+        if self._expert is None:
+            raise CraftError("the episode has not begun; call reset before expert_step")
+        return self._expert.plan(self.view).astype(np.float32)
+
+    def _check_frame(self, view: WorldView, frame: int) -> None:
+        if view.frame < frame:
+            raise WorldError(
+                f"the snapshot of frame {frame} is missing (newest: {view.frame}); collect the episode again"
+            )
+
+    def _look(self) -> None:
+        """Prepare the light reads until the next full one."""
+        self.reader.watch = nearby(self.view)
+        self.reader.watch_signals = self.criteria.lights.near(self.criteria.progress.s)
+        self._clear = path_clear(self.view, self.criteria.progress)
+
+    def _result(self, flags: np.ndarray, noted: int) -> StepResult:
+        criteria, progress = self.criteria, self.criteria.progress
+        self._done = bool(criteria.status)
+        self._plan = None
+        if self.spec is not None and self.spec.expert and not self._done:
+            self._plan = self._expert_plan()
+        return StepResult(
+            observation=observe(self._bird, self.view, progress, self._scene.lines, self._steer),
+            scene=self._scene.read(self.view, progress, self._steer),
+            events=flags.astype(np.float32),
+            done=self._done,
+            record=self._record() if self._done else None,
+            expert_plan=self._plan,
+            incidents=criteria.incidents[noted:],
+        )
+
+    def _record(self) -> dict[str, Any]:
+        """Return the fields of this episode's ``RouteRecord``."""
+        spec = self.spec
+        if spec is None:
+            raise CraftError("no episode has begun; call reset first")
+        route = spec.route
+        return {
+            "route_id": str(route.id),
+            "town": route.town,
+            "scenario": route.scenarios[0].type if route.scenarios else "",
+            "number": spec.number,
+            "seed": spec.seed,
+            **self.criteria.record(),
+        }

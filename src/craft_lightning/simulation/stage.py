@@ -1,0 +1,123 @@
+"""Sets the stage of an episode: the ego with its collision sensor, background traffic, weather."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import carla
+
+from craft_lightning.errors import WorldError
+from craft_lightning.frames import pose_to_carla
+from craft_lightning.simulation.session import Session
+from craft_lightning.simulation.view import WorldView
+
+SUMO_TRAFFIC = "controller.traffic.sumo"
+_SEED_LIMIT = 2**31 - 1  # attributes of blueprints are 32-bit integers
+
+
+def spawn_ego(session: Session, blueprint: str, x: float, y: float, z: float, yaw: float) -> Any:
+    """Spawn the ego a little above the road, so that an Unreal server lets it drop onto its wheels.
+
+    Args:
+        session: the session.
+        blueprint: wanted id; where the server lacks it, its first car.
+        x: world frame, metres; ``y`` and ``z`` likewise.
+        y: metres.
+        z: height of the road, metres.
+        yaw: radians.
+
+    Raises:
+        WorldError: the place is taken.
+
+    """
+    name = blueprint if session.has_blueprint(blueprint) else "vehicle.*"
+    chosen = session.blueprint(name, role_name="hero")
+    if name != blueprint:
+        warnings.warn(f"the server has no '{blueprint}'; the ego drives a '{chosen.id}'", stacklevel=2)
+    cx, cy, degrees = pose_to_carla(x, y, yaw)
+    place = carla.Transform(carla.Location(cx, cy, z + 0.2), carla.Rotation(yaw=degrees))
+    ego = session.try_spawn(chosen, place)
+    if ego is None:
+        raise WorldError(
+            f"the start of the route at ({x:.1f}, {y:.1f}) is taken, the ego could not be spawned; "
+            "clear the town of other clients' actors or choose another route"
+        )
+    return ego
+
+
+def spawn_traffic(session: Session, seed: int, vehicles: int, walkers: int) -> bool:
+    """Start the server's own traffic; return False on a server that has none (an Unreal one).
+
+    Call it after the ego and the scenario's actors are there: traffic keeps clear of them.
+
+    Args:
+        session: the session.
+        seed: fixes the traffic.
+        vehicles: number of vehicles kept up.
+        walkers: number of pedestrians kept up.
+
+    """
+    if vehicles <= 0 and walkers <= 0:
+        return True
+    if not session.has_blueprint(SUMO_TRAFFIC):
+        warnings.warn(
+            f"the server at {session.host}:{session.port} has no blueprint '{SUMO_TRAFFIC}'; "
+            "the episode runs with the actors of its scenario alone",
+            stacklevel=2,
+        )
+        return False
+    blueprint = session.blueprint(SUMO_TRAFFIC, seed=seed % _SEED_LIMIT, vehicles=vehicles, walkers=walkers)
+    session.spawn(blueprint, carla.Transform())
+    return True
+
+
+def set_weather(session: Session, weather: Mapping[str, Any]) -> None:
+    """Set the weather of a route; names that CARLA does not know are left out."""
+    if not weather:
+        return
+    parameters = session.world.get_weather()
+    for name, value in weather.items():
+        if hasattr(parameters, name):
+            setattr(parameters, name, float(value))
+    session.world.set_weather(parameters)
+
+
+def wheelbase_of(ego: Any, length: float) -> float:
+    """Return metres between the axles from the physics control, or 0.6 of the length where it makes no sense."""
+    wheels = ego.get_physics_control().wheels
+    if len(wheels) >= 4:
+        front, rear = wheels[0].position, wheels[2].position
+        distance = math.dist((front.x, front.y), (rear.x, rear.y)) / 100.0  # wheel positions are in centimetres
+        if 0.4 * length < distance < 0.9 * length:
+            return distance
+    return 0.6 * length
+
+
+def touching(view: WorldView, margin: float = 0.15) -> bool:
+    """Whether any actor of a view is within ``margin`` metres of the ego's box (never a miss, rarely a false alarm)."""
+    ego = view.ego
+    if len(view) < 2:
+        return False
+    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
+    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
+    reach_x, reach_y = 0.5 * view.length[ego] + margin, 0.5 * view.width[ego] + margin
+    near = (abs(dx * cos + dy * sin) < reach_x + 12.0) & (abs(dy * cos - dx * sin) < reach_y + 12.0)
+    near &= abs(view.z - view.z[ego]) < 3.0
+    near[ego] = False
+    for row in near.nonzero()[0]:
+        turn = float(view.yaw[row] - view.yaw[ego])
+        c, s = abs(math.cos(turn)), abs(math.sin(turn))
+        half_x = 0.5 * (view.length[row] * c + view.width[row] * s)
+        half_y = 0.5 * (view.length[row] * s + view.width[row] * c)
+        forward, left = dx[row] * cos + dy[row] * sin, dy[row] * cos - dx[row] * sin
+        if abs(forward) < reach_x + half_x and abs(left) < reach_y + half_y:
+            return True
+    return False
+
+
+def nearby(view: WorldView, radius: float = 25.0) -> set[int]:
+    """Return the ids of the actors within ``radius`` metres of the ego: those it may meet before the next decision."""
+    rows = view.others
+    gap = (view.x[rows] - view.x[view.ego]) ** 2 + (view.y[rows] - view.y[view.ego]) ** 2
+    return {int(actor) for actor in view.ids[rows[gap < radius * radius]]}

@@ -1,0 +1,53 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from craft_lightning.simulation.stop_signs import StopSignCriterion, StopZone, stop_zones
+
+ZONE = StopZone(x=50.0, y=-1.75, heading=0.0, half_length=4.0, half_width=1.75)
+
+
+def drive(speeds, y=-1.75, yaw=0.0):
+    criterion = StopSignCriterion([ZONE])
+    return [criterion.update(x, y, yaw, speed) for x, speed in zip(np.arange(40.0, 60.0, 0.5), speeds, strict=True)]
+
+
+def test_driving_through_is_one_event_on_leaving():
+    events = drive([5.0] * 40)
+    assert events.index(True) == 29  # x = 54.5, the first place past the zone
+    assert sum(events) == 1
+
+
+@pytest.mark.parametrize(("slowest", "events"), [(0.05, 0), (0.15, 1)])
+def test_standing_inside_is_enough(slowest, events):
+    speeds = [5.0] * 40
+    speeds[20] = slowest
+    assert sum(drive(speeds)) == events
+
+
+def test_standing_before_the_zone_is_not_enough():
+    speeds = [5.0] * 40
+    speeds[5] = 0.0
+    assert sum(drive(speeds)) == 1
+
+
+def test_crossing_traffic_and_the_other_lane_are_not_meant():
+    assert sum(drive([5.0] * 40, yaw=1.6)) == 0
+    assert sum(drive([5.0] * 40, y=1.75)) == 0
+
+
+def test_zones_of_a_map_are_right_handed():
+    place = SimpleNamespace(
+        location=SimpleNamespace(x=10.0, y=20.0, z=0.0), rotation=SimpleNamespace(yaw=90.0, pitch=0.0, roll=0.0)
+    )
+    waypoint = SimpleNamespace(lane_type="Driving", transform=place, lane_width=3.5)
+    landmark = SimpleNamespace(road_id=1, s=5.0, get_lane_validities=lambda: [(-1, -1), (-1, -1)])
+    fake = SimpleNamespace(
+        get_all_landmarks_of_type=lambda kind: [landmark] if kind == "206" else [],
+        get_waypoint_xodr=lambda road, lane, s: waypoint if (road, lane, s) == (1, -1, 5.0) else None,
+    )
+    (zone,) = stop_zones(fake)
+    assert (zone.x, zone.y) == (10.0, -20.0)
+    assert zone.heading == pytest.approx(-np.pi / 2)
+    assert zone.half_width == 1.75
