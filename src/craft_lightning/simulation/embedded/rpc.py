@@ -1,0 +1,95 @@
+"""MessagePack-RPC over TCP, as the client of CARLA speaks it: ``[0, id, method, params]`` -> ``[1, id, nil, reply]``."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgpack
+
+from craft_lightning.errors import CraftError
+from craft_lightning.simulation.embedded import wire
+
+logger = logging.getLogger(__name__)
+
+Method = Callable[..., Any]
+"""Takes the request's parameters without the leading metadata; returns the finished reply (``wire.value(...)``, ...)."""
+
+_REQUEST, _REPLY, _NOTICE = 0, 1, 2
+# The largest message a client may send: OpenDRIVE files are a few megabytes.
+MAX_MESSAGE_BYTES = 256 << 20
+
+
+class MethodTable:
+    """The methods a server answers, by name."""
+
+    def __init__(self, methods: Iterable[tuple[str, Method]]) -> None:
+        self._methods = dict(methods)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._methods
+
+    def answer(self, name: str, params: list[Any]) -> Any:
+        """Run a method and return its reply; whatever goes wrong becomes an error reply that names the method."""
+        method = self._methods.get(name)
+        if method is None:
+            logger.warning("refused unknown method '%s'", name)
+            return wire.error(f"method '{name}' is not served by the embedded server (CARLA protocol {wire.VERSION})")
+        if not params or not isinstance(params[0], list) or not all(isinstance(flag, bool) for flag in params[0]):
+            return wire.error(
+                f"method '{name}' came without the metadata that clients of version {wire.VERSION} send; "
+                f"use the client of carla=={wire.VERSION}"
+            )
+        try:
+            return method(*params[1:])
+        except CraftError as refusal:
+            return wire.error(str(refusal))
+        except (TypeError, ValueError, IndexError) as cause:
+            logger.warning("method '%s' refused its %d arguments", name, len(params) - 1, exc_info=True)
+            return wire.error(
+                f"method '{name}' could not read its {len(params) - 1} arguments ({cause}); "
+                f"use the client of carla=={wire.VERSION}"
+            )
+
+
+class RpcConnection(asyncio.Protocol):
+    """One client's connection; requests are answered in the order in which they came."""
+
+    def __init__(self, table: MethodTable) -> None:
+        self._table = table
+        self._packer = msgpack.Packer(use_single_float=False)
+        # Old OpenDRIVE texts and attributes may hold bytes that are no UTF-8.
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=MAX_MESSAGE_BYTES, strict_map_key=False, unicode_errors="surrogateescape"
+        )
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember whom to answer."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every complete request in ``data``; hang up on what is no MessagePack-RPC."""
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            self._unpacker.feed(data)
+            for request in self._unpacker:
+                reply = self._handle(request)
+                if reply is not None:
+                    transport.write(reply)
+        except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as cause:
+            logger.warning("hung up on a connection that does not speak MessagePack-RPC: %s", cause)
+            transport.abort()
+
+    def _handle(self, request: Any) -> bytes | None:
+        if isinstance(request, list) and len(request) == 4 and request[0] == _REQUEST:
+            _, number, name, params = request
+            reply: bytes = self._packer.pack([_REPLY, number, None, self._table.answer(str(name), params)])
+            return reply
+        if isinstance(request, list) and len(request) == 3 and request[0] == _NOTICE:
+            self._table.answer(str(request[1]), request[2])
+            return None
+        raise ValueError("neither a request nor a notification")

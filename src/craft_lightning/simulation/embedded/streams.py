@@ -1,0 +1,88 @@
+"""Streams that push snapshots and sensor data to clients: one TCP connection a stream and subscriber."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+_STREAM_ID = struct.Struct("<I")
+# A subscriber that reads so slowly that this many bytes pile up is dropped; sensors would otherwise fill the memory.
+MAX_BACKLOG_BYTES = 64 << 20
+
+
+class StreamHub:
+    """All streams of a server and who listens to them.
+
+    Attributes:
+        greet: called with a stream's number when somebody subscribes, returns a message to send at once or None.
+
+    """
+
+    def __init__(self) -> None:
+        self.greet: Callable[[int], bytes | None] = lambda stream: None
+        self._subscribers: dict[int, list[asyncio.Transport]] = {}
+        self._next = 1
+
+    def open(self) -> int:
+        """Return the number of a new stream."""
+        self._next += 1
+        return self._next - 1
+
+    def close(self, stream: int) -> None:
+        """End a stream and hang up on its subscribers."""
+        for transport in self._subscribers.pop(stream, []):
+            transport.close()
+
+    def listened(self, stream: int) -> bool:
+        """Tell whether anybody subscribed to a stream."""
+        return bool(self._subscribers.get(stream))
+
+    def publish(self, stream: int, message: bytes) -> None:
+        """Send a message (length included) to all subscribers of a stream."""
+        for transport in self._subscribers.get(stream, ()):
+            if transport.get_write_buffer_size() > MAX_BACKLOG_BYTES:
+                transport.abort()
+            else:
+                transport.write(message)
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, for ``loop.create_server``."""
+        return _Subscriber(self)
+
+    def subscribe(self, stream: int, transport: asyncio.Transport) -> None:
+        """Add a subscriber, who gets the greeting first."""
+        self._subscribers.setdefault(stream, []).append(transport)
+        first = self.greet(stream)
+        if first is not None:
+            transport.write(first)
+
+    def unsubscribe(self, stream: int, transport: asyncio.Transport) -> None:
+        """Take a subscriber away; unknown ones are ignored."""
+        listeners = self._subscribers.get(stream, [])
+        if transport in listeners:
+            listeners.remove(transport)
+
+
+class _Subscriber(asyncio.Protocol):
+    """One connection: the first four bytes name the stream, everything after that is for the client."""
+
+    def __init__(self, hub: StreamHub) -> None:
+        self._hub = hub
+        self._received = b""
+        self._stream: int | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._stream is not None or self._transport is None:
+            return
+        self._received += data
+        if len(self._received) >= _STREAM_ID.size:
+            self._stream = _STREAM_ID.unpack_from(self._received)[0]
+            self._hub.subscribe(self._stream, self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stream is not None and self._transport is not None:
+            self._hub.unsubscribe(self._stream, self._transport)

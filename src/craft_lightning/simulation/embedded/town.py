@@ -1,0 +1,218 @@
+"""What never changes about a loaded town: OpenDRIVE text, SUMO net, spawn points, ground, and where its lights stand.
+
+Arrays come from ``roads`` in the right-handed world frame and are turned into CARLA's frame here, once.
+"""
+
+import dataclasses
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from craft_lightning import frames
+from craft_lightning.errors import CraftError
+from craft_lightning.roads.network import RoadNetwork
+from craft_lightning.roads.opendrive import load_opendrive
+from craft_lightning.roads.towns import BUILT_IN, Town, load_town, sumo_net
+
+# Spawn points: one every so many metres of driving lane, at least this far from where the lane begins and ends.
+SPAWN_SPACING = 20.0
+SPAWN_MARGIN = 6.0
+SPAWN_HEIGHT = 0.3
+
+# Trigger volumes: this far before the stop line, half this deep along the road and half this high.
+TRIGGER_BEFORE_LINE = 1.5
+TRIGGER_HALF_DEPTH = 1.5
+TRIGGER_HALF_HEIGHT = 1.0
+# A light's pole stands this far beside the right-most lane it rules.
+POLE_BESIDE = 1.0
+
+DRIVING = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LightPlace:
+    """Where one traffic light stands and which lane ends it rules, in CARLA's frame.
+
+    Attributes:
+        signal: OpenDRIVE id.
+        pose: x, y, z, pitch, yaw, roll of the pole; its x axis points across the approach, to the right.
+        trigger_centre: centre of the trigger volume in the pole's frame [m].
+        trigger_extent: half sizes of the trigger volume [m], x across the approach.
+        lane_ends: [n, 3] x, y, yaw [deg] of the ends of all the lanes it rules.
+
+    """
+
+    signal: str
+    pose: tuple[float, float, float, float, float, float]
+    trigger_centre: tuple[float, float, float]
+    trigger_extent: tuple[float, float, float]
+    lane_ends: np.ndarray
+
+
+class TownAssets:
+    """One town as the server needs it.
+
+    Args:
+        town: name, OpenDRIVE and SUMO net.
+
+    Attributes:
+        name: name that clients see.
+        xodr: OpenDRIVE text.
+        net: path of the SUMO net, whose frame is the OpenDRIVE frame.
+        spawn_points: [N, 6] x, y, z, pitch, yaw, roll in CARLA's frame.
+        lights: the traffic lights that rule a lane.
+        flat: whether all ground lies at height zero.
+
+    """
+
+    def __init__(self, town: Town) -> None:
+        network = town.network
+        self.name = town.name
+        self.xodr = town.opendrive.text
+        self.net: Path = town.sumo_net_path
+        driving = np.repeat(network.lane_kind == DRIVING, np.diff(network.lane_start))
+        self._xy = np.stack([network.x, -network.y], 1)[driving]
+        self._z = network.z[driving]
+        self._yaw = -np.degrees(network.heading[driving])
+        self._half_width = 0.5 * network.width[driving]
+        self._speed = np.repeat(network.lane_speed, np.diff(network.lane_start))[driving]
+        self._tree = cKDTree(self._xy)
+        self.flat = bool(np.abs(self._z).max() < 0.05)
+        self.spawn_points = _spawn_points(network)
+        self.lights = _lights(network)
+
+    def ground(self, x: float, y: float) -> float:
+        """Return the height of the nearest driving lane [m]."""
+        if self.flat:
+            return 0.0
+        _, nearest = self._tree.query((x, y))
+        return float(self._z[nearest])
+
+    def ground_many(self, xy: np.ndarray) -> np.ndarray:
+        """Return [N] heights of the nearest driving lanes [m] for [N, 2] places."""
+        if self.flat or len(xy) == 0:
+            return np.zeros(len(xy))
+        return self._z[self._tree.query(xy)[1]]
+
+    def lane_at(self, x: float, y: float) -> tuple[float, float, float, float]:
+        """Return what the nearest driving lane is like at a place.
+
+        Returns:
+            Metres to its centre, half its width [m], its yaw [deg, CARLA's frame], its speed limit [m/s].
+
+        """
+        distance, nearest = self._tree.query((x, y))
+        return float(distance), float(self._half_width[nearest]), float(self._yaw[nearest]), float(self._speed[nearest])
+
+
+def _spawn_points(network: RoadNetwork) -> np.ndarray:
+    points = []
+    for lane in np.flatnonzero((network.lane_kind == DRIVING) & ~network.lane_junction):
+        first, last = int(network.lane_start[lane]), int(network.lane_start[lane + 1])
+        s = network.s[first:last]
+        length = float(s[-1])
+        if length < 2 * SPAWN_MARGIN:
+            continue
+        count = int((length - 2 * SPAWN_MARGIN) // SPAWN_SPACING) + 1
+        for wanted in np.linspace(SPAWN_MARGIN, length - SPAWN_MARGIN, count) if count > 1 else [0.5 * length]:
+            row = first + int(np.searchsorted(s, wanted))
+            x, y, yaw = frames.pose_to_carla(network.x[row], network.y[row], network.heading[row])
+            points.append((x, y, network.z[row] + SPAWN_HEIGHT, 0.0, yaw, 0.0))
+    return np.array(points, np.float64).reshape(-1, 6)
+
+
+def _lights(network: RoadNetwork) -> list[LightPlace]:
+    """Gather the stop lines by signal; lines of the commonest approach make the trigger volume."""
+    by_signal: dict[str, list[int]] = defaultdict(list)
+    for row, signal in enumerate(network.line_signal):
+        by_signal[str(signal)].append(row)
+    return [_light(network, signal, np.array(rows)) for signal, rows in sorted(by_signal.items())]
+
+
+def _light(network: RoadNetwork, signal: str, rows: np.ndarray) -> LightPlace:
+    ends = network.lane_start[network.line_lane[rows] + 1] - 1
+    line = frames.points_to_carla(network.line_xy[rows].reshape(-1, 2)).reshape(-1, 2, 2)  # left, right
+    middle = line.mean(1)
+    yaw = -network.heading[ends]
+    lane_ends = np.column_stack([middle, np.degrees(yaw)])
+
+    # One approach: lanes that end side by side with the first of the largest group.
+    close = (np.cos(yaw[:, None] - yaw[None]) > 0.7) & (
+        np.linalg.norm(middle[:, None] - middle[None], axis=-1) < 4.0 * len(rows) + 4.0
+    )
+    group = close[int(close.sum(1).argmax())]
+    heading = math.atan2(np.sin(yaw[group]).mean(), np.cos(yaw[group]).mean())
+    right = np.array([-math.sin(heading), math.cos(heading)])  # y points right in this frame
+    forward = np.array([math.cos(heading), math.sin(heading)])
+    corners = line[group].reshape(-1, 2)
+    across = corners @ right
+    back = float((middle[group] @ forward).min()) - TRIGGER_BEFORE_LINE
+    z = float(network.z[ends[group]].mean())
+    pole = right * (across.max() + POLE_BESIDE) + forward * (back + TRIGGER_BEFORE_LINE)
+    centre = right * 0.5 * (across.max() + across.min()) + forward * back
+    # The pole's x axis is ``right``; its y axis, to the right of that, points backwards along the road.
+    offset = centre - pole
+    return LightPlace(
+        signal,
+        (float(pole[0]), float(pole[1]), z, 0.0, math.degrees(heading) + 90.0, 0.0),
+        (float(offset @ right), float(-offset @ forward), TRIGGER_HALF_HEIGHT),
+        (0.5 * float(across.max() - across.min()), TRIGGER_HALF_DEPTH, TRIGGER_HALF_HEIGHT),
+        lane_ends,
+    )
+
+
+class TownShelf:
+    """The towns that this server can load: built-in ones, files, and OpenDRIVE texts that clients sent.
+
+    Args:
+        first: name or path of the town to begin with; other files in its folder can be loaded by their stem.
+
+    """
+
+    CUSTOM = "OpenDriveMap"
+
+    def __init__(self, first: str) -> None:
+        self._folder = Path(first).parent if first.endswith(".xodr") else None
+        self._loaded: dict[str, TownAssets] = {}
+        self._custom: str | None = None
+        self.first = self.load(first)
+
+    def offer(self, text: str) -> None:
+        """Keep an OpenDRIVE text, to be loaded under the name ``OpenDriveMap``."""
+        self._custom = text
+
+    def names(self) -> list[str]:
+        """Return the names that ``load`` knows."""
+        stems = sorted(path.stem for path in self._folder.glob("*.xodr")) if self._folder else []
+        return list(dict.fromkeys([*BUILT_IN, *stems, *self._loaded]))
+
+    def load(self, wanted: str) -> TownAssets:
+        """Return a town by name, path, or the tail of a path such as ``/Game/Carla/Maps/Town01``.
+
+        Raises:
+            CraftError: no such town, or its files are broken.
+
+        """
+        if wanted == self.CUSTOM:
+            return self._load_custom()
+        stem = Path(wanted).stem
+        for key in (wanted, stem):
+            if key in self._loaded:
+                return self._loaded[key]
+        source = wanted
+        if stem in BUILT_IN:
+            source = stem
+        elif not Path(wanted).is_file() and self._folder is not None:
+            source = str(self._folder / f"{stem}.xodr")
+        assets = TownAssets(load_town(source))
+        self._loaded[assets.name] = assets
+        return assets
+
+    def _load_custom(self) -> TownAssets:
+        if self._custom is None:
+            raise CraftError("no OpenDRIVE text was sent yet; use client.generate_opendrive_world to send one")
+        opendrive = load_opendrive(self._custom, name=self.CUSTOM)
+        return TownAssets(Town(self.CUSTOM, opendrive, sumo_net(opendrive)))
