@@ -6,11 +6,12 @@ box at the visited state. *World frame* = the same handedness, origin of the Ope
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from tensordict import TensorDict, tensorclass
+from tensordict import TensorClass, TensorDict
 from torch import Tensor
 
 
@@ -55,8 +56,7 @@ Context = TensorDict
 """Everything after the perception backbone, [B, ...] tensors; storable, detached."""
 
 
-@tensorclass
-class CandidateSet:
+class CandidateSet(TensorClass):
     """Candidates of B states, [B] batch.
 
     trajectories [B, K, T, 3] x, y, yaw in the ego frame at spec.dt; ids [B, K, F] global factor indices;
@@ -89,8 +89,7 @@ class FactorLogProbs:
     prefix: list[Tensor]
 
 
-@tensorclass
-class Observation:
+class Observation(TensorClass):
     """What a policy sees of B visited states.
 
     bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left
@@ -102,8 +101,7 @@ class Observation:
     route: Tensor
 
 
-@tensorclass
-class Scene:
+class Scene(TensorClass):
     """The vector description of B visited states that the counterfactual world rolls out, in the ego frame.
 
     town [B] int64 index of the road grid; ego_pose [B, 3] float64 world pose; ego_motion [B, 4] speed, longitudinal
@@ -127,8 +125,7 @@ class Scene:
     stop_kind: Tensor
 
 
-@tensorclass
-class Transition:
+class Transition(TensorClass):
     """Executed decisions, [B]; what losses see.
 
     context: policy context; candidates: the stored support with behaviour log-probabilities and the executed index;
@@ -153,8 +150,7 @@ class Transition:
     expert: Tensor
 
 
-@tensorclass
-class Demonstration:
+class Demonstration(TensorClass):
     """States shown by an expert, [B].
 
     Observation as in Observation, trajectory [B, T, 3] of the expert in the ego frame.
@@ -164,7 +160,10 @@ class Demonstration:
     trajectory: Tensor
 
 
-def stack_numpy(samples: list[dict], cls: type) -> object:
+_Structure = TypeVar("_Structure", bound=TensorClass)
+
+
+def stack_numpy(samples: Sequence[Mapping[str, np.ndarray]], cls: type[_Structure]) -> _Structure:
     """Stack per-world dictionaries of numpy arrays (keys = fields of ``cls``) into one batched tensorclass."""
     fields = samples[0].keys()
     return cls(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from craft_lightning.rollouts.drivers import PolicyDriver
 from craft_lightning.rollouts.loop import run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.simulation.episode import EpisodeSpec
-from craft_lightning.structures import Scene, Transition, stack_numpy
+from craft_lightning.structures import CandidateSet, Context, Scene, Transition, stack_numpy
 
 EPISODES_A_WORLD = 1000  # rollout numbers reserved for one world in one iteration
 
@@ -139,8 +139,8 @@ class _TrainingSource:
         self.attempts[world] += 1
         if self.attempts[world] > self.max_attempts:
             raise CraftError(
-                f"rollout {spec.number} (route {spec.route.id}) failed {self.max_attempts} times, "
-                f"the last time with: {error}; remove the route from the training suite or look at the server's messages"
+                f"rollout {spec.number} (route {spec.route.id}) failed {self.max_attempts} times, the last time "
+                f"with: {error}; remove the route from the training suite or look at the server's messages"
             ) from error
         return spec
 
@@ -194,8 +194,9 @@ def collect(
 
 
 def _batch(steps: list[_Step]) -> Transition:
-    context = torch.stack([step.decision[0] for step in steps])
-    candidates = torch.stack([step.decision[1] for step in steps])
+    # torch.stack serves tensordicts and tensor classes too; its annotation knows tensors only.
+    context = cast(Context, torch.stack([step.decision[0] for step in steps]))
+    candidates = cast(CandidateSet, torch.stack([step.decision[1] for step in steps]))
     scene = stack_numpy([step.result.scene for step in steps], Scene)
     count, support = candidates.mask.shape
     plans = [step.result.expert_plan for step in steps]
