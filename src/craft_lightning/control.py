@@ -18,6 +18,8 @@ import numpy as np
 from craft_lightning.conventions import TRACKER_SECONDS
 from craft_lightning.errors import CraftError
 
+HALF_PI = 0.5 * math.pi
+
 # Largest PID window; GPU kernels reserve their scratch at compile time.
 MAX_WINDOW = 40
 
@@ -156,7 +158,7 @@ def plan_arc(plan: Poses, count: int, arc: Scratch) -> None:
         arc[i] = arc[i - 1] + math.sqrt(dx * dx + dy * dy)
 
 
-def pid(error: float, memory: Scratch, start: int, window: int, tick: int, kp: float, ki: float, kd: float) -> float:
+def pid(error: float, memory: Scratch, start: int, window: int, slot: int, kp: float, ki: float, kd: float) -> float:
     """One step of a PID whose integral is the mean of its last ``window`` errors.
 
     Args:
@@ -165,18 +167,17 @@ def pid(error: float, memory: Scratch, start: int, window: int, tick: int, kp: f
             Zeros are an empty window.
         start: first entry.
         window: length of the ring.
-        tick: number of calls since the ring was emptied.
+        slot: where in the ring this error goes: the number of earlier calls modulo ``window``.
         kp: proportional gain.
-        ki: gain on the mean.
+        ki: gain on the sum, that is the gain on the mean / window.
         kd: gain on the difference to the last error.
 
     """
-    slot = start + tick % window
-    previous = memory[start + (tick + window - 1) % window]
-    total = memory[start + window] + error - memory[slot]
+    previous = memory[start + slot - 1] if slot > 0 else memory[start + window - 1]
+    total = memory[start + window] + error - memory[start + slot]
     memory[start + window] = total
-    memory[slot] = error
-    return kp * error + ki * total / window + kd * (error - previous)
+    memory[start + slot] = error
+    return kp * error + ki * total + kd * (error - previous)
 
 
 def tracker_step(
@@ -257,7 +258,8 @@ def tracker_step(
     dx, dy = aim_x - x, aim_y - y
     angle = math.atan2(cos_yaw * dy - sin_yaw * dx, cos_yaw * dx + sin_yaw * dy)
     window = int(p[WINDOW])
-    turn = pid(angle / (0.5 * math.pi), memory, 0, window, tick, p[TURN_KP], p[TURN_KI], p[TURN_KD])
+    slot = tick % window
+    turn = pid(angle / HALF_PI, memory, 0, window, slot, p[TURN_KP], p[TURN_KI] / p[WINDOW], p[TURN_KD])
     steer = clip(turn, -1.0, 1.0)
 
     poses = max(min(int(p[SPEED_WINDOW] / dt + 0.5), last), 1)
@@ -265,7 +267,7 @@ def tracker_step(
     final = min(first + poses, last)
     desired = (arc[final] - arc[first]) / (poses * dt)
     delta = clip(desired - speed, 0.0, p[CLIP_DELTA])
-    push = pid(delta, memory, window + 1, window, tick, p[SPEED_KP], p[SPEED_KI], p[SPEED_KD])
+    push = pid(delta, memory, window + 1, window, slot, p[SPEED_KP], p[SPEED_KI] / p[WINDOW], p[SPEED_KD])
     if desired < p[BRAKE_SPEED] or speed > p[BRAKE_RATIO] * desired:
         return 0.0, steer, 1.0, segment
     return clip(push, 0.0, p[MAX_THROTTLE]), steer, 0.0, segment

@@ -24,7 +24,7 @@ def bilinear(grid: np.ndarray, column: float, row: float) -> float:
     if not (column >= 0.0 and row >= 0.0 and column < grid.shape[1] - 1 and row < grid.shape[0] - 1):
         return OUTSIDE
     i, j = int(row), int(column)
-    v, u = row - i, column - j
+    v, u = row - np.float32(i), column - np.float32(j)
     low = grid[i, j] + u * (grid[i, j + 1] - grid[i, j])
     high = grid[i + 1, j] + u * (grid[i + 1, j + 1] - grid[i + 1, j])
     return low + v * (high - low)

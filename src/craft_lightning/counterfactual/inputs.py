@@ -1,0 +1,108 @@
+"""Checks what is handed to the counterfactual world and tells a user in one sentence what is wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from craft_lightning.conventions import AGENT_NONE, LINE_NONE
+from craft_lightning.errors import CraftError
+from craft_lightning.structures import Scene
+
+# Trailing shape of each field of a Scene; None = any length.
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "town": (),
+    "ego_pose": (3,),
+    "ego_motion": (4,),
+    "ego_size": (3,),
+    "agents": (None, 8),
+    "agent_kind": (None,),
+    "agent_junction": (None,),
+    "route": (None, 2),
+    "route_lanes": (None,),
+    "stop_lines": (None, 4),
+    "stop_kind": (None,),
+}
+
+_GRID_FIELDS = ("origin", "resolution", "sdf", "nearest", "segments", "segment_lane", "lane_kind", "lane_junction")
+
+
+def _refuse_not_finite(field: str, values: Tensor, used: Tensor | None = None) -> None:
+    """Raise if a used entry of ``values`` [B, ...] is NaN or infinite; ``used`` [B, ...] leaves padding out."""
+    finite = torch.isfinite(values)
+    if bool(finite.all()):
+        return
+    bad = ~finite.flatten(used.dim()).all(-1) & used if used is not None else ~finite.flatten(1).all(-1)
+    where = torch.nonzero(bad)
+    if len(where):
+        indices = ", ".join(str(int(index)) for index in where[0])
+        raise CraftError(
+            f"{field} holds NaN or infinity at index [{indices}] ({len(where)} such entries): "
+            "look for the policy or world that produced it, its numbers have diverged."
+        )
+
+
+def check_candidates(trajectories: Tensor, mask: Tensor, batch: int) -> None:
+    """Raise a CraftError unless trajectories [B or 1, K, T, 3] and mask [B, K] fit together and are finite.
+
+    Padding (mask False) may hold anything.
+    """
+    if trajectories.dim() != 4 or trajectories.shape[-1] != 3 or trajectories.shape[2] == 0:
+        raise CraftError(
+            f"trajectories has the shape {list(trajectories.shape)}: give [B, K, T, 3] (x, y, yaw every 0.1 s), "
+            "or [1, K, T, 3] for a vocabulary that all states share."
+        )
+    if trajectories.shape[0] not in (1, batch):
+        raise CraftError(f"trajectories has {trajectories.shape[0]} states but the scene has {batch}: give {batch} or 1.")
+    if not trajectories.is_floating_point():
+        raise CraftError(f"trajectories is of type {trajectories.dtype}: give float32.")
+    if mask.dtype != torch.bool or tuple(mask.shape) != (batch, trajectories.shape[1]):
+        raise CraftError(
+            f"mask is {mask.dtype} of shape {list(mask.shape)}: give bool of shape [{batch}, {trajectories.shape[1]}]."
+        )
+    used = mask if trajectories.shape[0] == batch else mask.any(0, keepdim=True)
+    _refuse_not_finite("trajectories", trajectories, used)
+
+
+def check_scene(scene: Scene) -> None:
+    """Raise a CraftError that names the field of ``scene`` that is misshapen, not finite or impossible."""
+    batch = scene.town.shape[0]
+    for name, shape in _SHAPES.items():
+        value = getattr(scene, name)
+        wanted = (batch, *shape)
+        if value.dim() != len(wanted) or any(
+            want is not None and have != want for want, have in zip(wanted, value.shape, strict=True)
+        ):
+            text = ", ".join("any" if want is None else str(want) for want in wanted)
+            raise CraftError(f"scene.{name} has the shape {list(value.shape)}: give [{text}].")
+    for first, second in (("agents", "agent_kind"), ("agents", "agent_junction"), ("stop_lines", "stop_kind")):
+        if getattr(scene, first).shape[1] != getattr(scene, second).shape[1]:
+            raise CraftError(f"scene.{first} and scene.{second} have different lengths: give a row for every entry.")
+    for name in ("ego_pose", "ego_motion", "ego_size", "route"):
+        _refuse_not_finite(f"scene.{name}", getattr(scene, name))
+    present = scene.agent_kind != AGENT_NONE
+    _refuse_not_finite("scene.agents", scene.agents, present)
+    _refuse_not_finite("scene.stop_lines", scene.stop_lines, scene.stop_kind != LINE_NONE)
+    if bool((scene.ego_size <= 0).any()):
+        raise CraftError("scene.ego_size holds a length, width or wheelbase of 0 or less: give metres above 0.")
+    if bool(((scene.agents[..., 4:6] <= 0).any(-1) & present).any()):
+        raise CraftError("scene.agents holds a length or width of 0 or less: give metres, or mark the row AGENT_NONE.")
+    steps = scene.route[:, 1:] - scene.route[:, :-1] if scene.route.shape[1] > 1 else scene.route.new_zeros(batch, 1, 2)
+    if bool((steps.square().sum(-1).amax(-1) < 1e-6).any()):
+        raise CraftError("scene.route holds a route of a single point: give points 1 m apart, the first 10 m behind the ego.")
+
+
+def check_grids(town: Tensor, grids: Sequence[Any]) -> None:
+    """Raise a CraftError unless ``grids`` are RoadGrids and every town index of the scene has one."""
+    if len(town) and (int(town.min()) < 0 or int(town.max()) >= len(grids)):
+        raise CraftError(
+            f"scene.town holds {int(town.min())} .. {int(town.max())} but {len(grids)} grids were given: "
+            "give a RoadGrid for every town index."
+        )
+    for index, grid in enumerate(grids):
+        for field in _GRID_FIELDS:
+            if not hasattr(grid, field):
+                raise CraftError(f"grids[{index}] has no field {field}: give a roads.grid.RoadGrid.")
+        if grid.sdf.shape != grid.nearest.shape or grid.sdf.ndim != 2 or min(grid.sdf.shape) < 2:
+            raise CraftError(f"grids[{index}].sdf and .nearest must be of one shape [H, W]: build the grid again.")
