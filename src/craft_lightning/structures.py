@@ -7,7 +7,7 @@ box at the visited state. *World frame* = the same handedness, origin of the Ope
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -165,8 +165,8 @@ _Structure = TypeVar("_Structure", bound=TensorClass)
 
 def stack_numpy(samples: Sequence[Mapping[str, np.ndarray]], cls: type[_Structure]) -> _Structure:
     """Stack per-world dictionaries of numpy arrays (keys = fields of ``cls``) into one batched tensorclass."""
-    fields = samples[0].keys()
-    return cls(
-        **{name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in fields},
-        batch_size=[len(samples)],
-    )
+    # Any: the fields of a subclass are not in TensorClass's own signature.
+    fields: dict[str, Any] = {
+        name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]
+    }
+    return cls(**fields, batch_size=[len(samples)])

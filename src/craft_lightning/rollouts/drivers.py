@@ -39,7 +39,7 @@ class PolicyDriver:
         self.policy.eval()
         with torch.no_grad():
             device = next(self.policy.parameters()).device
-            context = self.policy.encode(observation.to(device))  # type: ignore[attr-defined]
+            context = self.policy.encode(observation.to(device))
             candidates = self.policy.propose(context)
             noise = None if self.greedy else self._noise(running, candidates.mask.shape[1]).to(device)
             index, trajectory = self.policy.act(candidates, greedy=self.greedy, noise=noise)
