@@ -8,7 +8,7 @@ import numpy as np
 if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
 
-_WINDOW = 15  # points searched ahead of the last projection: a route that crosses itself cannot jump
+_WINDOW = 30  # points searched ahead of the last projection: a route that crosses itself cannot jump
 _COMPLETION_WINDOW = 2  # waypoints looked ahead by the leaderboard's RouteCompletion
 _ARRIVED_SHARE, _ARRIVED_METRES = 0.99, 10.0
 _DEVIATION_METRES, _DEVIATION_SOFT_METRES, _DEVIATION_SOFT_SHARE = 30.0, 15.0, 0.3
