@@ -1,0 +1,105 @@
+"""A planned route: points one metre apart along lane centres, and cheap projection onto them."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+# How far a projection may jump: back a little, ahead a little more. A route that passes the same place twice (a loop
+# round a block) keeps its place.
+_BACK = 5
+_AHEAD = 30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Route:
+    """A route in the world frame.
+
+    Args:
+        xy: [N, 2] float64, points 1 m apart.
+        z: [N] height, m.
+        heading: [N] direction of travel, radians.
+        s: [N] metres from the start.
+        lane: [N] lane index of the network.
+        speed_limit: [N] m/s.
+        length: metres from the first to the last point.
+        legal_s: for every legal lane, the place along the route (m) where it runs beside it, crosses or joins it.
+
+    """
+
+    xy: np.ndarray
+    z: np.ndarray
+    heading: np.ndarray
+    s: np.ndarray
+    lane: np.ndarray
+    speed_limit: np.ndarray
+    length: float
+    legal_s: dict[int, float]
+
+    @functools.cached_property
+    def legal_lanes(self) -> frozenset[int]:
+        """Lanes that a car on this route may be on.
+
+        The route's lanes, their same-direction neighbours, lanes that join it and begin within 30 m, and the lanes that
+        it overlaps inside junctions (where the nearest lane of a position is ambiguous).
+        """
+        return frozenset(self.legal_s)
+
+    @functools.cached_property
+    def _lists(self) -> tuple[list[float], list[float], list[float]]:
+        return self.xy[:, 0].tolist(), self.xy[:, 1].tolist(), self.s.tolist()
+
+    def project(self, x: float, y: float, from_index: int = 0, window: int = _AHEAD) -> tuple[int, float, float]:
+        """Project a position onto the route near an earlier projection.
+
+        Plain Python on purpose: one call costs a few microseconds, an array version more.
+
+        Args:
+            x: world x.
+            y: world y.
+            from_index: index that the previous call returned (0 at the start).
+            window: points looked at ahead of ``from_index``; ``len(route.s)`` searches the rest of the route.
+
+        Returns:
+            Index of the segment's first point, arc length of the projection (m), and signed lateral offset (m,
+            positive to the left).
+
+        """
+        xs, ys, ss = self._lists
+        last = len(xs) - 2
+        begin = max(0, min(from_index, last) - _BACK)
+        end = min(last, from_index + window)
+        best, best_index, best_along = math.inf, begin, 0.0
+        for index in range(begin, end + 1):
+            x0, y0 = xs[index], ys[index]
+            dx, dy = xs[index + 1] - x0, ys[index + 1] - y0
+            square = dx * dx + dy * dy
+            along = ((x - x0) * dx + (y - y0) * dy) / square
+            along = 0.0 if along < 0.0 else 1.0 if along > 1.0 else along
+            ex, ey = x - x0 - along * dx, y - y0 - along * dy
+            distance = ex * ex + ey * ey
+            if distance < best:
+                best, best_index, best_along = distance, index, along
+        index = best_index
+        dx, dy = xs[index + 1] - xs[index], ys[index + 1] - ys[index]
+        side = dx * (y - ys[index]) - dy * (x - xs[index])
+        return index, ss[index] + best_along * (ss[index + 1] - ss[index]), math.copysign(math.sqrt(best), side)
+
+    def at(self, s: float | np.ndarray) -> np.ndarray:
+        """Interpolate x, y, heading at arc lengths; beyond the ends the route goes on straight.
+
+        Args:
+            s: metres from the start, scalar or [M].
+
+        Returns:
+            [M, 3] (or [3]) x, y, heading.
+
+        """
+        s = np.asarray(s, np.float64)
+        inside = np.clip(s, 0.0, self.length)
+        heading = np.interp(inside, self.s, np.unwrap(self.heading))
+        beyond = s - inside
+        x = np.interp(inside, self.s, self.xy[:, 0]) + beyond * np.cos(heading)
+        y = np.interp(inside, self.s, self.xy[:, 1]) + beyond * np.sin(heading)
+        return np.stack([x, y, heading], axis=-1)
