@@ -17,6 +17,7 @@ from craft_lightning.metrics import RouteRecord
 from craft_lightning.metrics.driving import DrivingScore, InfractionScore, RouteCompletion, SuccessRate
 from craft_lightning.objectives.base import ContributesLoss, LossCallback, collect_losses
 from craft_lightning.policies.base import PolicyAdapter, Profile
+from craft_lightning.policies.checkpoint import load_policy
 from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, PlanSpec, Transition
 
 _HEADER = "craft_lightning"
@@ -75,8 +76,6 @@ class CraftModule(LightningModule):
         self.save_hyperparameters(ignore=["adapter"])
         self.adapter = adapter
         if checkpoint is not None:
-            from craft_lightning.policies.checkpoint import load_policy
-
             load_policy(checkpoint, adapter)
         adapter.set_trainable(trainable)
         self.learning_rate, self.final_learning_rate = learning_rate, final_learning_rate

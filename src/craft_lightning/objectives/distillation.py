@@ -84,7 +84,7 @@ class SelfDistillation(LossCallback):
             raise CraftError(f"losses.{self.name}: there is no teacher before a fit; annotate inside Trainer.fit")
         scores, drift = [], []
         for start in range(0, len(transitions.rollout), _CHUNK):
-            batch = transitions[start : start + _CHUNK].to(module.device)  # type: ignore[index]
+            batch = transitions[start : start + _CHUNK].to(module.device)
             mask = batch.candidates.mask
             teacher = self._teacher_log_probs(module, batch.context, batch.candidates)
             origin = module.adapter.score(batch.context, batch.candidates, params=self.pretrained).joint

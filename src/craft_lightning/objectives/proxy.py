@@ -1,5 +1,6 @@
 """What would have happened, as a loss: every candidate of every visited state in the counterfactual world."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class CounterfactualProxy(LossCallback):
         others: how other road users go on; None for the paper's.
         tracker: the tracker that follows a candidate; None for the shared one.
         bicycle: the ego's motion model; None for the default.
-        backend: backend of ``CounterfactualWorld``.
+        backend: "numba" (CPU), "cuda", "torch" (the reference), or "auto": where the policy is.
         chunk: states rolled out at once.
         name: name in logs and checkpoints.
 
@@ -47,7 +48,7 @@ class CounterfactualProxy(LossCallback):
         others: DecayParameters | None = None,
         tracker: TrackerParameters | None = None,
         bicycle: BicycleParameters | None = None,
-        backend: str = "auto",
+        backend: Literal["auto", "numba", "torch", "cuda"] = "auto",
         chunk: int = 256,
         name: str | None = None,
     ) -> None:
@@ -63,7 +64,7 @@ class CounterfactualProxy(LossCallback):
             "tracker": tracker,
             "bicycle": bicycle,
         }
-        self.backend = backend
+        self.backend: Literal["auto", "numba", "torch", "cuda"] = backend
         self._world: Any = None
 
     @property
@@ -92,7 +93,8 @@ class CounterfactualProxy(LossCallback):
                 "the adapter propose candidates at 0.1 s"
             )
         mask = transitions.candidates.mask
-        returns, values = self._rollout(transitions, module, grids)
+        rollout = self._rollout(transitions, module, grids)
+        returns = rollout.returns
         require_finite(self.name, "the counterfactual return", returns, transitions, mask)
         weights = transitions.candidates.log_probs.exp() if self.statistics == "policy" else None
         advantage = group_advantage(returns, mask, floor=self.floor, weights=weights)
@@ -102,41 +104,56 @@ class CounterfactualProxy(LossCallback):
         advantage = advantage.masked_fill(~mask | (low == high), 0.0)
         require_finite(self.name, "the advantage", advantage, transitions)
         transitions.advantage = advantage
-        self.report_iteration(module, values | _statistics(transitions, returns, advantage, self.floor))
+        self.report_iteration(module, _statistics(transitions, rollout, self.floor))
 
     def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
         """Return L_cp of the mini-batch."""
         return expected_advantage_loss(outputs.joint, batch.advantage, candidates.mask)
 
-    def _rollout(
-        self, transitions: Transition, module: Learner, grids: Sequence[Any]
-    ) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Return the returns [N, K] and what the rollouts tell beside them."""
-        returns, collided = [], []
+    def _rollout(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> "_Rollouts":
+        """Roll out all candidates of all transitions."""
+        parts = []
         for start in range(0, len(transitions.rollout), self.chunk):
-            states = transitions[start : start + self.chunk]  # type: ignore[index]
-            plans = module.adapter.trajectories(states.candidates.to(module.device)).to(states.advantage.device)
-            rollout = self.world.rollout(states.scene, plans, states.candidates.mask, grids)
-            # Worlds reuse their buffers from one call to the next.
-            returns.append(rollout.returns.clone())
-            collided.append(rollout.collision_step >= 0)
-        mask = transitions.candidates.mask
-        return torch.cat(returns), {"collision_share": (torch.cat(collided) & mask).sum() / mask.sum()}
+            states = transitions[start : start + self.chunk]
+            candidates = states.candidates.to(module.device)
+            plans = module.adapter.trajectories(candidates)
+            answer = self.world.rollout(states.scene.to(module.device), plans, candidates.mask, grids)
+            parts.append((answer.returns, answer.first_returns, answer.collision_step >= 0, answer.distinct().float()))
+        return _Rollouts(*(torch.cat(part).to(transitions.advantage.device) for part in zip(*parts, strict=True)))
 
 
-def _statistics(transitions: Transition, returns: Tensor, advantage: Tensor, floor: float) -> dict[str, Tensor | float]:
-    """Return what section 10 of craft-method.md asks to watch."""
-    mask = transitions.candidates.mask
+@dataclasses.dataclass
+class _Rollouts:
+    """What an iteration's rollouts told: returns, their first 0.5 s and collisions [N, K], distinct outcomes [N]."""
+
+    returns: Tensor
+    first: Tensor
+    collided: Tensor
+    distinct: Tensor
+
+
+def _statistics(transitions: Transition, rollouts: _Rollouts, floor: float) -> dict[str, Tensor | float]:
+    """Return what section 10 of craft-method.md asks to watch, as means over the iteration's states."""
+    mask, advantage = transitions.candidates.mask, transitions.advantage
     policy = transitions.candidates.log_probs.masked_fill(~mask, -torch.inf).exp()
-    known = returns.masked_fill(~mask, 0.0)
+    returns = rollouts.returns.masked_fill(~mask, 0.0)
     count = mask.sum(1)
-    mean = known.sum(1) / count
-    deviation = (((known - mean[:, None]) ** 2).masked_fill(~mask, 0.0).sum(1) / count).sqrt()
-    return {
-        "return_mean": mean.mean(),
-        "return_policy": (policy * known).sum(1).mean(),
-        "return_greedy": known.gather(1, policy.argmax(1, keepdim=True)).mean(),
-        "return_best": known.masked_fill(~mask, -torch.inf).amax(1).mean(),
+    centred = (returns - (returns.sum(1) / count)[:, None]).masked_fill(~mask, 0.0)
+    deviation = (centred.square().sum(1) / count).sqrt()
+    values: dict[str, Tensor | float] = {
+        "return_mean": (returns.sum(1) / count).mean(),
+        "return_policy": (policy * returns).sum(1).mean(),
+        "return_greedy": returns.gather(1, policy.argmax(1, keepdim=True)).mean(),
+        "return_best": returns.masked_fill(~mask, -torch.inf).amax(1).mean(),
         "advantage_std": (advantage.square().sum() / mask.sum()).sqrt(),
         "floored_share": (deviation < floor).to(torch.float32).mean(),
+        "collision_share": (rollouts.collided & mask).sum() / mask.sum(),
+        "distinct_share": (rollouts.distinct / count).mean(),
     }
+    # Of 2 s that are scored only the first 0.5 s are executed: the squared correlation of that piece inside the groups.
+    first = rollouts.first.masked_fill(~mask, 0.0)
+    first = (first - (first.sum(1) / count)[:, None]).masked_fill(~mask, 0.0)
+    spread = first.square().sum() * centred.square().sum()
+    if spread > 0:
+        values["executed_variance_share"] = (first * centred).sum().square() / spread
+    return values

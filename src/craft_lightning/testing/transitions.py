@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from craft_lightning.conventions import (
     ROUTE_FEATURE_POINTS,
     ROUTE_POINTS,
 )
+from craft_lightning.counterfactual.rollout import Rollout
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.structures import Observation, Scene, Transition
 
@@ -32,7 +32,7 @@ def random_observation(states: int, generator: torch.Generator) -> Observation:
         bev=bev.to(torch.uint8) * 255,
         ego=torch.randn(states, len(EGO_FEATURES), generator=generator).abs(),
         route=torch.randn(states, ROUTE_FEATURE_POINTS, 2, generator=generator) * 5.0,
-        batch_size=[states],  # type: ignore[call-arg]
+        batch_size=[states],
     )
 
 
@@ -50,7 +50,7 @@ def empty_scene(states: int) -> Scene:
         route_lanes=torch.full((states, MAX_ROUTE_LANES), -1),
         stop_lines=torch.zeros(states, MAX_STOP_LINES, 4),
         stop_kind=torch.zeros(states, MAX_STOP_LINES, dtype=torch.int64),
-        batch_size=[states],  # type: ignore[call-arg]
+        batch_size=[states],
     )
 
 
@@ -94,7 +94,7 @@ def synthetic_transitions(
         advantage=torch.zeros(candidates.mask.shape),
         residual=torch.zeros(count),
         expert=torch.full((count, poses, 3), torch.nan),
-        batch_size=[count],  # type: ignore[call-arg]
+        batch_size=[count],
     )
 
 
@@ -109,11 +109,19 @@ class ProgressWorld:
 
     scale: float = 1.0
 
-    def rollout(self, scene: Scene, trajectories: Tensor, mask: Tensor, grids: Sequence[Any]) -> Any:
-        """Return an object with ``returns`` and ``collision_step`` [B, K]."""
+    def rollout(self, scene: Scene, trajectories: Tensor, mask: Tensor, grids: Sequence[Any]) -> Rollout:
+        """Return the scores [B, K]; nothing collides, and a quarter of every return falls into the first 0.5 s."""
         end = trajectories[:, :, -1].expand(len(mask), -1, -1)
         returns = self.scale * (end[..., 0] - 3.0 * end[..., 1].abs())
-        return SimpleNamespace(returns=returns, collision_step=torch.full(mask.shape, -1))
+        return Rollout(
+            returns=returns,
+            first_returns=0.25 * returns,
+            collision_step=torch.full(mask.shape, -1),
+            flags=torch.zeros(*mask.shape, 7, dtype=torch.bool),
+            progress=end[..., 0],
+            final=torch.nn.functional.pad(end, (0, 1)),
+            mask=mask,
+        )
 
 
 class SyntheticDataModule(LightningDataModule):
@@ -154,4 +162,4 @@ class _SyntheticIteration(IterableDataset):
         generator = torch.Generator().manual_seed(seed)
         for _ in range(data.passes):
             for rows in torch.randperm(data.transitions, generator=generator).split(data.batch_size):
-                yield transitions[rows]  # type: ignore[index]
+                yield transitions[rows]
