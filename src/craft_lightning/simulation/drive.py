@@ -1,4 +1,4 @@
-"""``python -m craft_lightning.simulation.drive``: one route with the expert or along its centre line, and its record."""
+"""``python -m craft_lightning.simulation.drive``: drives one route and prints its record."""
 
 import argparse
 import contextlib

@@ -50,7 +50,8 @@ class SceneReader:
         wheelbase: float,
     ) -> None:
         self.town_index, self.probe, self.lines, self.wheelbase = town_index, probe, lines, wheelbase
-        self._lanes = _lane_places(route)
+        self._lanes = np.array(sorted(route.legal_s), np.int64)
+        self._lane_s = np.array([route.legal_s[lane] for lane in sorted(route.legal_s)], np.float64)
         self._signs, self._sign_s = _sign_lines(zones, route)
 
     def read(self, view: WorldView, progress: RouteProgress, steer: float) -> dict[str, np.ndarray]:
@@ -128,23 +129,12 @@ class SceneReader:
 
     def _route_lanes(self, s: float) -> np.ndarray:
         """Return the lanes [M] that the route may use; of more than M, those that it meets nearest to the ego."""
-        lanes, places = self._lanes
-        chosen = lanes
-        if len(lanes) > MAX_ROUTE_LANES:
-            chosen = lanes[np.argsort(np.abs(places - s), kind="stable")[:MAX_ROUTE_LANES]]
+        chosen = self._lanes
+        if len(chosen) > MAX_ROUTE_LANES:
+            chosen = chosen[np.argsort(np.abs(self._lane_s - s), kind="stable")[:MAX_ROUTE_LANES]]
         padded = np.full(MAX_ROUTE_LANES, -1, np.int64)
         padded[: len(chosen)] = np.sort(chosen)
         return padded
-
-
-def _lane_places(route: "Route") -> tuple[np.ndarray, np.ndarray]:
-    """Return the legal lanes and where along the route each comes in (metres; neighbours take the middle)."""
-    lanes = np.array(sorted(route.legal_lanes), np.int64)
-    on_route = np.asarray(route.lane)
-    along = np.asarray(route.s, np.float64)
-    places = np.array([along[on_route == lane].mean() if (on_route == lane).any() else np.nan for lane in lanes])
-    # A lane beside the route has a number near the ones it runs beside only by accident: keep it rather than lose it.
-    return lanes, np.where(np.isnan(places), 0.5 * along[-1], places)
 
 
 def _sign_lines(zones: list[StopZone], route: "Route") -> tuple[np.ndarray, np.ndarray]:

@@ -47,7 +47,7 @@ def straight_route():
         lane=np.zeros(len(x), int),
         speed_limit=np.full_like(x, 10.0),
         length=200.0,
-        legal_lanes=frozenset({0}),
+        legal_s={0: 0.0},
     )
 
 

@@ -45,9 +45,9 @@ def test_offroute_by_distance(lanes, distance, expected):
 
 
 def test_offroute_by_lane(road_grid, straight_route):
-    other = dataclasses.replace(straight_route, legal_lanes=frozenset({7}))
+    other = dataclasses.replace(straight_route, legal_s={7: 0.0})
     assert LaneCriteria(road_grid, other).update((50.0, -1.75, 0.0), 4.8, 2.0, 0.0).offroute
-    free = dataclasses.replace(straight_route, legal_lanes=frozenset())
+    free = dataclasses.replace(straight_route, legal_s={})
     assert not LaneCriteria(road_grid, free).update((50.0, -1.75, 0.0), 4.8, 2.0, 0.0).offroute
 
 

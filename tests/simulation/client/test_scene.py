@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -107,3 +108,15 @@ def test_stop_lines_in_force(read, make_view):
 
 def test_route_lanes_are_padded(read, make_view):
     assert read(make_view((20.0, -1.75, 0.0, 5.0)))["route_lanes"].tolist() == [0] + [-1] * (MAX_ROUTE_LANES - 1)
+
+
+def test_of_too_many_lanes_the_nearest_stay(road_grid, road_network, straight_route, make_view):
+    """Forty lanes, five metres of route each: around 100 m those that begin between 25 and 180 m."""
+    route = dataclasses.replace(straight_route, legal_s={lane: 5.0 * lane for lane in range(40)})
+    lines = route_lines(road_network, route)
+    progress = RouteProgress(route)
+    for x in np.arange(0.0, 101.0):
+        progress.update(x, -1.75)
+    reader = SceneReader(0, GridProbe(road_grid), route, lines, [], wheelbase=2.9)
+    lanes = reader.read(make_view((100.0, -1.75, 0.0, 5.0)), progress, 0.0)["route_lanes"]
+    assert lanes.tolist() == list(range(4, 36))
