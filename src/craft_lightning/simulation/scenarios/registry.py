@@ -1,0 +1,53 @@
+"""Which scenario types there are, by the names that route files use."""
+
+import difflib
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from craft_lightning.errors import CraftError
+from craft_lightning.simulation.scenarios.base import Scenario
+from craft_lightning.simulation.scenarios.crossing import DynamicObjectCrossing
+from craft_lightning.simulation.scenarios.hard_brake import HardBreakRoute
+from craft_lightning.simulation.scenarios.stage import Spawner
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.network import RoadNetwork
+    from craft_lightning.roads.routes import ScenarioConfig
+    from craft_lightning.roads.routing import Route
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    "HardBreakRoute": HardBreakRoute,
+    "DynamicObjectCrossing": DynamicObjectCrossing,
+}
+
+
+def build(
+    config: "ScenarioConfig", session: Spawner, route: "Route", seed: int = 0, network: "RoadNetwork | None" = None
+) -> Scenario:
+    """Set up one scenario of a route; what it needs from the beginning is spawned now.
+
+    Build scenarios after the ego and before the background traffic, so that traffic keeps clear of their actors.
+
+    Args:
+        config: of the route file.
+        session: the session that spawns.
+        route: the planned route.
+        seed: the episode's seed; equal seeds give equal scenarios.
+        network: the town; with it the scenario's vehicles stop at red lights.
+
+    Raises:
+        CraftError: a type that there is not, or a parameter that makes no sense.
+
+    """
+    kind = SCENARIOS.get(config.type)
+    if kind is None:
+        near = difflib.get_close_matches(config.type, SCENARIOS, 1, 0.0)
+        raise CraftError(
+            f"scenario '{config.name}' has the unknown type '{config.type}'; the closest known one is '{near[0]}' "
+            f"(known: {', '.join(sorted(SCENARIOS))}); correct it in the route file or remove the scenario"
+        )
+    # Scenarios of one route draw from different streams.
+    rng = np.random.default_rng([seed % 2**32, zlib.crc32(config.name.encode())])
+    return kind(config, session, route, network, rng)
