@@ -137,11 +137,14 @@ class RoutePlanner:
         layers = []
         for k, (x, y) in enumerate(points):
             heading = yaw if k == 0 else None
-            if heading is None:
+            if heading is None and len(points) > 2:
                 before, after = points[max(k - 1, 0)], points[min(k + 1, len(points) - 1)]
                 if max(np.hypot(*(points[k] - before)), np.hypot(*(after - points[k]))) < 15.0:
                     heading = float(np.arctan2(after[1] - before[1], after[0] - before[0]))
+            # A heading guessed from points that lie across a road is worse than none.
             found = self.matcher.matches(x, y, heading, self.options.snap)
+            if not found and (k or yaw is None):
+                found = self.matcher.matches(x, y, None, self.options.snap)
             if not found:
                 raise CraftError(
                     f"{what}: waypoint ({x:.1f}, {y:.1f}) (world frame, y north) is farther than "

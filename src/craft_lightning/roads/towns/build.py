@@ -38,6 +38,7 @@ class TownParameters:
         main_speed: limit of main streets, km/h.
         side_speeds: limits that a side street draws from, km/h.
         missing: inner links left out, which makes three-arm junctions and larger blocks.
+        corner_radius: radius of the bends at the town's corners, m.
         main_width: lane width of main streets, m.
         side_width: lane width of side streets, m.
         extra_signals: share of junctions without a passing main street that get lights all the same.
@@ -58,6 +59,7 @@ class TownParameters:
     main_speed: float = 50.0
     side_speeds: tuple[float, ...] = (30.0, 40.0)
     missing: int = 3
+    corner_radius: float = 18.0
     main_width: float = 3.5
     side_width: float = 3.25
     extra_signals: float = 0.3
@@ -68,13 +70,14 @@ class TownParameters:
 
 @dataclasses.dataclass(frozen=True)
 class _Street:
-    """One two-way link between two crossings of the grid."""
+    """One two-way link between two crossings of the grid; ``shape`` holds the points between them of a bent one."""
 
     start: str
     end: str
     lanes: int
     speed: float
     width: float
+    shape: tuple[tuple[float, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,7 @@ def draw_plan(parameters: TownParameters) -> StreetPlan:
             links.append(((i, j), (i + 1, j), j in parameters.main_rows, float(row_speed[j])))
     dropped = _drop_links(links, parameters, rng)
     kept = [link for k, link in enumerate(links) if k not in dropped]
-    streets = tuple(
+    streets = [
         _Street(
             _node(a),
             _node(b),
@@ -118,15 +121,49 @@ def draw_plan(parameters: TownParameters) -> StreetPlan:
             parameters.main_width if main else parameters.side_width,
         )
         for a, b, main, speed in kept
-    )
+    ]
     nodes = {}
     for key, (x, y) in positions.items():
         arms = [link for link in kept if key in link[:2]]
+        if len(arms) == 2:
+            _round_corner(streets, _node(key), {_node(k): place for k, place in positions.items()}, parameters)
+            continue
         mains = sum(link[2] for link in arms)
         drawn = rng.random() < parameters.extra_signals
         signalised = len(arms) >= 3 and (mains >= 2 or drawn)
         nodes[_node(key)] = (x, y, "traffic_light" if signalised else "priority")
-    return StreetPlan(nodes, streets)
+    return StreetPlan(nodes, tuple(streets))
+
+
+def _round_corner(
+    streets: list[_Street], corner: str, positions: dict[str, tuple[float, float]], parameters: TownParameters
+) -> None:
+    """Replace the two streets that meet at ``corner`` by one that bends round it, in place.
+
+    A junction of two arms would turn on the spot: netconvert gives it no turning radius.
+    """
+    first, second = (street for street in streets if corner in (street.start, street.end))
+    outer = [street.start if street.end == corner else street.end for street in (first, second)]
+    centre = np.array(positions[corner])
+    legs = [np.array(positions[name]) - centre for name in outer]
+    along = [leg / np.linalg.norm(leg) for leg in legs]
+    # Tangent points and centre of the circle inscribed in the corner.
+    half = 0.5 * np.arccos(np.clip(along[0] @ along[1], -1.0, 1.0))
+    reach = parameters.corner_radius / np.tan(half)
+    middle = centre + (along[0] + along[1]) / np.linalg.norm(along[0] + along[1]) * parameters.corner_radius / np.sin(half)
+    start, end = (np.arctan2(*(centre + reach * leg - middle)[::-1]) for leg in along)
+    sweep = (end - start + np.pi) % (2 * np.pi) - np.pi
+    angles = start + sweep * np.linspace(0.0, 1.0, 13)
+    arc = middle + parameters.corner_radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    bent = dataclasses.replace(
+        first,
+        start=outer[0],
+        end=outer[1],
+        speed=min(first.speed, second.speed),
+        shape=tuple((round(float(x), 3), round(float(y), 3)) for x, y in arc),
+    )
+    streets[streets.index(first)] = bent
+    streets.remove(second)
 
 
 def _drop_links(
@@ -162,11 +199,14 @@ def plan_xml(plan: StreetPlan) -> tuple[str, str]:
     )
     edges = []
     for street in plan.streets:
-        for start, end in ((street.start, street.end), (street.end, street.start)):
+        ways = ((street.start, street.end, street.shape), (street.end, street.start, street.shape[::-1]))
+        for start, end, shape in ways:
+            points = [plan.nodes[start][:2], *shape, plan.nodes[end][:2]] if shape else []
+            bent = f" shape='{' '.join(f'{x},{y}' for x, y in points)}'" if points else ""
             edges.append(
                 f"  <edge id='{start}{end}' from='{start}' to='{end}' numLanes='{street.lanes}' "
                 f"speed='{street.speed * KILOMETRES_PER_HOUR:.4f}' width='{street.width}' "
-                f"priority='{2 * street.lanes}' sidewalkWidth='2.0'/>\n"
+                f"priority='{2 * street.lanes}' sidewalkWidth='2.0'{bent}/>\n"
             )
     return f"<nodes>\n{nodes}</nodes>\n", f"<edges>\n{''.join(edges)}</edges>\n"
 
@@ -205,8 +245,8 @@ def build_town(directory: Path, parameters: TownParameters | None = None) -> tup
                 "--no-turnarounds=true",
                 "--crossings.guess=true",
                 "--walkingareas=true",
-                # Metres between the corner of two kerbs and the stop lines; wide enough for a bus to turn.
-                "--default.junctions.radius=6",
+                # Radius of the kerbs, m: right turns of about 7 m at the lane centre, which every car manages.
+                "--default.junctions.radius=9",
                 # No arrow phases: every lane of an approach shows one colour, as a CARLA light does.
                 "--tls.left-green.time=0",
                 f"--tls.green.time={parameters.green}",
