@@ -69,13 +69,13 @@ class GridProbe:
 
 
 class LaneCriteria:
-    """Lane flags of craft-method section 9 (executed, a tick at a time).
+    """Lane flags of craft-method section 9 (executed, a tick at a time); the counterfactual world's rules alike.
 
     - offroad: a corner of the ego box is outside the drivable area by more than ``offroad_margin``.
     - opposite_lane: the nearest lane's direction differs from the ego's by more than ``opposite_angle`` outside
       junctions.
-    - offroute: the centre is more than ``offroute_distance`` from the route, or its nearest driving lane outside
-      junctions leads the ego's way and is none that the route may use.
+    - offroute: the centre is more than ``offroute_distance`` from the route, or its nearest driving lane, outside
+      junctions, is none that the route may use.
     - emergency_lane: the centre is on a shoulder, stop or parking lane.
     - outside: for the leaderboard's OutsideRouteLanes: the centre is more than 0.5 m outside the road, or against
       the traffic.
@@ -132,10 +132,11 @@ class LaneCriteria:
             lane = grid.segment_lane.item(segment)
             kind = grid.lane_kind.item(lane)
             emergency = kind == _SHOULDER
-            if kind == _DRIVING and not grid.lane_junction.item(lane):
+            # Where lanes of a junction overlap, the nearest centre says nothing about the lane that is driven.
+            if not grid.lane_junction.item(lane):
                 facing = cos * grid.segments.item(segment, 2) + sin * grid.segments.item(segment, 3)
                 opposite = facing < self._opposite_cosine
-                illegal = facing > 0.0 and bool(self.legal) and lane not in self.legal
+                illegal = kind == _DRIVING and bool(self.legal) and lane not in self.legal
         return LaneFlags(
             offroad=offroad,
             offroute=distance > self.offroute_distance or illegal,

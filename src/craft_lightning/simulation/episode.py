@@ -18,6 +18,8 @@ from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.observation import BirdsEye, observe
+from craft_lightning.simulation.scenarios.base import Scenario
+from craft_lightning.simulation.scenarios.registry import build
 from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import nearby, set_weather, spawn_ego, spawn_traffic, touching, wheelbase_of
@@ -161,7 +163,7 @@ class RouteEpisode:
         self._scene: SceneReader
         self._expert: Expert | None = None
         self._plan: np.ndarray | None = None
-        self._scenarios: list[Any] = []
+        self._scenarios: list[Scenario] = []
         self._steer = 0.0
         self._clear = True
         self._done = True
@@ -186,6 +188,8 @@ class RouteEpisode:
         )
         self._sensor = CollisionSensor(session, self._ego)
         set_weather(session, spec.route.weather)
+        # Before the traffic, which keeps clear of whoever is there.
+        self._scenarios = [build(config, session, route, spec.seed, self.network) for config in spec.route.scenarios]
         spawn_traffic(session, spec.seed, spec.vehicles, spec.walkers)
         self.reader.ego_id = int(self._ego.id)
         self.reader.watch.clear()
@@ -247,8 +251,7 @@ class RouteEpisode:
             frame = self.session.tick()
             view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
             self._check_frame(view, frame)
-            for scenario in self._scenarios:
-                scenario.tick(view)
+            self._play(view)
             contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
             flags |= self.criteria.tick(view, contacts, self._clear)
             if self.criteria.status:
@@ -257,6 +260,13 @@ class RouteEpisode:
         self.view = view
         self._look()
         return self._result(flags, noted)
+
+    def _play(self, view: WorldView) -> None:
+        """Tick the scenarios that are not over and watch their actors."""
+        for scenario in self._scenarios:
+            if not scenario.finished:
+                scenario.tick(view)
+                self.reader.watch |= scenario.actor_ids
 
     def expert_step(self) -> StepResult:
         """Let the expert drive one decision with its plan from the state reached last."""
@@ -277,7 +287,8 @@ class RouteEpisode:
 
     def _look(self) -> None:
         """Prepare the light reads until the next full one."""
-        self.reader.watch = nearby(self.view)
+        played = (scenario.actor_ids for scenario in self._scenarios)
+        self.reader.watch = nearby(self.view).union(*played)
         self.reader.watch_signals = self.criteria.lights.near(self.criteria.progress.s)
         self._clear = path_clear(self.view, self.criteria.progress)
 
