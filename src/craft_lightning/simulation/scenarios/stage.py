@@ -86,7 +86,7 @@ class Stage:
         self.progress.update(*view.ego_pose[:2])
 
     def pose(self, s: float, left: float = 0.0) -> tuple[float, float, float]:
-        """Return the world pose (x, y, yaw) ``left`` metres beside the route at ``s`` metres; straight past its ends."""
+        """Return the world pose (x, y, yaw) ``left`` metres beside the route at ``s`` metres; straight past ends."""
         heading = float(np.interp(s, self.s, self.heading))
         beyond = max(s - self.end, 0.0) + min(s - float(self.s[0]), 0.0)
         x = float(np.interp(s, self.s, self.xy[:, 0])) + beyond * math.cos(heading) - left * math.sin(heading)
