@@ -182,10 +182,8 @@ class RouteEpisode:
         self.spec = spec
         self.route = route = self._planner.plan_route(spec.route)
         session = self.session
-        start = spec.route.waypoints[0]
-        self._ego = spawn_ego(
-            session, self.options.ego, *map(float, route.xy[0]), float(start[2]), float(route.heading[0])
-        )
+        x, y, z, yaw = (float(column[0]) for column in (route.xy[:, 0], route.xy[:, 1], route.z, route.heading))
+        self._ego = spawn_ego(session, self.options.ego, x, y, z, yaw)
         self._sensor = CollisionSensor(session, self._ego)
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
