@@ -15,7 +15,7 @@ from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics import RouteRecord
 from craft_lightning.metrics.driving import DrivingScore, InfractionScore, RouteCompletion, SuccessRate
-from craft_lightning.objectives.base import ContributesLoss, LossCallback, collect_losses
+from craft_lightning.objectives.base import ContributesLoss, LossCallback, collect_losses, require_finite
 from craft_lightning.policies.base import PolicyAdapter, Profile
 from craft_lightning.policies.checkpoint import load_policy
 from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, PlanSpec, Transition
@@ -41,9 +41,9 @@ class CraftModule(LightningModule):
     """Trains a driving policy with the losses found among the trainer's callbacks, and scores driven routes.
 
     A mini-batch of ``Transition`` is scored from its stored contexts and candidates; a ``Demonstration`` is encoded and
-    proposed live (pre-training). The objective is the sum of the weighted terms in the order in which the losses are
-    declared. A term without a graph takes no part in the backward pass, and where no term has one (all weights 0) there
-    is no gradient at all: AdamW then leaves parameters untouched, weight decay included.
+    proposed live (pre-training). The objective is the sum of the weighted terms in the order of their names. A term
+    without a graph takes no part in the backward pass, and where no term has one (all weights 0) there is no gradient
+    at all: AdamW then leaves parameters untouched, weight decay included.
 
     Args:
         adapter: the policy.
@@ -109,7 +109,9 @@ class CraftModule(LightningModule):
         """
         if stage != "fit":
             return
-        self._losses = collect_losses(self.trainer.callbacks)  # type: ignore[attr-defined]
+        # By name, so that the order in a recipe cannot change even the last bit of a sum.
+        losses = collect_losses(self.trainer.callbacks)  # type: ignore[attr-defined]
+        self._losses = sorted(losses, key=lambda loss: loss.name)
         if not self.adapter.trainable_parameters():
             raise CraftError("model.trainable selects no parameter to train; choose heads, decoder or all")
 
@@ -139,6 +141,8 @@ class CraftModule(LightningModule):
             CraftError: a number that a loss needs is not finite.
 
         """
+        mask = transitions.candidates.mask
+        require_finite("*", "candidates.log_probs", transitions.candidates.log_probs, transitions, mask)
         for loss in self._losses:
             if isinstance(loss, LossCallback) and not loss.idle:
                 loss.annotate(transitions, self, grids)
@@ -178,6 +182,28 @@ class CraftModule(LightningModule):
         """Run the backward pass, if the objective has one; without it no parameter has a gradient and none moves."""
         if loss.requires_grad:
             super().backward(loss, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient before clipping, and refuse to step along one that is not finite.
+
+        Raises:
+            CraftError: naming the rollouts of the mini-batch.
+
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # A gradient scaler (fp16) meets infinities by design and skips the step itself.
+        if not gradients or self.latest is None or getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.report({"gradient/norm": norm})
+        if not torch.isfinite(norm):
+            where = "demonstrations"
+            if isinstance(self.latest.batch, Transition):
+                where = f"rollouts {', '.join(map(str, self.latest.batch.rollout.unique().tolist()))}"
+            raise CraftError(
+                f"losses.{'/'.join(self.latest.terms)}: the gradient is {float(norm)} ({where}); the step was not "
+                "taken, lower model.learning_rate or look at the losses one by one"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Forget what an aborted iteration left behind."""

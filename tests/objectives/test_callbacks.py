@@ -87,7 +87,7 @@ def test_proxy_equal_rewards_give_no_push_at_all():
 def test_proxy_nearly_equal_rewards_stay_nearly_silent(host, transitions):
     loss = proxy(ProgressWorld(scale=1e-4))
     loss.annotate(transitions, host, [])
-    assert 0 < transitions.advantage.abs().max() < 1e-3
+    assert 0 < transitions.advantage.abs().max() < 2e-3
     assert host.values["proxy/floored_share"] == 1.0
 
 

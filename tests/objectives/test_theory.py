@@ -1,4 +1,4 @@
-"""The propositions of arXiv 2605.04470 proved numerically on a small Markov decision process, with exact expectations."""
+"""The propositions of arXiv 2605.04470 proved on a small Markov decision process, with exact expectations."""
 
 import pytest
 import torch
