@@ -2,27 +2,243 @@
 
 The phases come from the SUMO net; the clock is kept here because SUMO drops a program for good once a state is set by
 hand, and because all mutable state of a world should lie in one place. Whatever a light shows is what SUMO's vehicles
-obey: each change is forwarded. A light that no SUMO program knows takes part in a program made up for its junction-less
-self: all such lights take turns.
+obey: every change is handed to SUMO.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from craft_lightning.simulation.embedded import wire
+from craft_lightning.simulation.embedded.state import ActorTable
+from craft_lightning.simulation.embedded.town import LightPlace
 
-# Turn of a light without a program in SUMO [s]
-OWN_GREEN, OWN_YELLOW, OWN_RED = 10.0, 3.0, 2.0
-EVER = math.inf
-
-_LETTER = {wire.RED: "r", wire.YELLOW: "y", wire.GREEN: "G", wire.OFF: "O"}
-_COLOUR = {"r": wire.RED, "u": wire.RED, "y": wire.YELLOW, "Y": wire.YELLOW, "g": wire.GREEN, "G": wire.GREEN, "s": wire.GREEN}
+_LETTER = {wire.RED: "r", wire.YELLOW: "y", wire.GREEN: "G", wire.OFF: "O", wire.UNKNOWN: "O"}
+_COLOUR = {"r": wire.RED, "u": wire.RED, "y": wire.YELLOW, "Y": wire.YELLOW, "g": wire.GREEN, "G": wire.GREEN}
+SHORTEST_PHASE = 0.05  # s
 
 
-def colour(letters: Iterable[str]) -> int:
-    """Return the light's colour for the states of the links it rules, the main movement first; off without links."""
-    for letter in letters:
-        return _COLOUR.get(letter, wire.OFF)
-    return wire.OFF
+@dataclasses.dataclass(frozen=True)
+class ProgramPlan:
+    """A signal program of SUMO: ``phases`` are (seconds, one letter a link)."""
+
+    name: str
+    phases: tuple[tuple[float, str], ...]
+    offset: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LightLinks:
+    """The links a light rules: (program, index) pairs, the straightest movement first; empty when SUMO knows none."""
+
+    links: tuple[tuple[str, int], ...]
+
+
+@dataclasses.dataclass
+class Program:
+    """A running program: ``phase`` and the seconds ``remaining`` of it; ``durations`` as clients may have changed them."""
+
+    durations: list[float]
+    states: list[str]
+    phase: int = 0
+    remaining: float = 0.0
+
+    def rewind(self, into: float) -> None:
+        """Stand ``into`` seconds after the beginning of the cycle."""
+        into %= max(sum(self.durations), SHORTEST_PHASE)
+        self.phase = 0
+        while into >= self.durations[self.phase] and self.phase < len(self.durations) - 1:
+            into -= self.durations[self.phase]
+            self.phase += 1
+        self.remaining = max(self.durations[self.phase] - into, SHORTEST_PHASE)
+
+
+@dataclasses.dataclass
+class Light:
+    """One light actor: its links, what it shows since when, and the colour a client forced on it, if any."""
+
+    actor: int
+    place: LightPlace
+    links: tuple[tuple[str, int], ...]
+    state: int = wire.OFF
+    since: float = 0.0
+    forced: int | None = None
+
+
+class LightBoard:
+    """All lights and programs of a town; part of the world's state.
+
+    Args:
+        plans: SUMO's programs.
+        lights: light actors, in order of id.
+        forward: called with (program, letters) whenever SUMO should show something new.
+
+    """
+
+    def __init__(
+        self, plans: list[ProgramPlan], lights: list[Light], forward: Callable[[str, str], None] | None = None
+    ) -> None:
+        self.plans = {plan.name: plan for plan in plans}
+        self.lights = {light.actor: light for light in lights}
+        self.forward = forward
+        self.frozen = False
+        self.time = 0.0
+        self.programs: dict[str, Program] = {}
+        self._of_program: dict[str, list[Light]] = {name: [] for name in self.plans}
+        for light in lights:
+            for name in dict.fromkeys(name for name, _ in light.links):
+                self._of_program[name].append(light)
+        self._next_change = 0.0
+        self.changed: list[Light] = []
+        self.reset()
+
+    def reset(self, into: dict[str, float] | None = None) -> None:
+        """Begin all programs anew, ``into`` seconds after the beginning of their cycle (0 plus SUMO's offset if not given)."""
+        for light in self.lights.values():
+            light.forced = None
+        for name, plan in self.plans.items():
+            program = Program([phase[0] for phase in plan.phases], [phase[1] for phase in plan.phases])
+            program.rewind(-plan.offset if into is None else into[name])
+            self.programs[name] = program
+        self._schedule()
+        self.refresh()
+
+    def advance(self, delta: float) -> None:
+        """Let ``delta`` seconds pass."""
+        self.time += delta
+        if self.frozen or self.time < self._next_change:
+            return
+        for name, program in self.programs.items():
+            program.remaining -= self.time - self._scheduled
+            turned = False
+            while program.remaining <= 1e-9:
+                program.phase = (program.phase + 1) % len(program.durations)
+                program.remaining += program.durations[program.phase]
+                turned = True
+            if turned:
+                for light in self._of_program[name]:
+                    light.forced = None
+                self._show(name)
+        self._schedule()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop all clocks, or let them run on."""
+        if frozen == self.frozen:
+            return
+        self._settle()
+        self.frozen = frozen
+        self._schedule()
+        self.changed = list(self.lights.values())
+
+    def force(self, actor: int, state: int) -> None:
+        """Show ``state`` until the program's next phase (for good while frozen)."""
+        light = self.lights[actor]
+        light.forced = state
+        if light.links:
+            for name in dict.fromkeys(name for name, _ in light.links):
+                self._show(name)
+        elif light.state != state:
+            light.state, light.since = state, self.time
+            self.changed.append(light)
+
+    def set_time(self, actor: int, state: int, seconds: float) -> None:
+        """Make the green, the yellow, or the all-red time of a light's program add up to ``seconds``."""
+        light = self.lights[actor]
+        self._settle()
+        for name in dict.fromkeys(name for name, _ in light.links):
+            program = self.programs[name]
+            rows = self._phases(light, name, state)
+            total = sum(program.durations[row] for row in rows)
+            for row in rows:
+                share = program.durations[row] / total if total > 0.0 else 1.0 / len(rows)
+                program.durations[row] = max(seconds * share, SHORTEST_PHASE)
+            if program.phase in rows:
+                program.remaining = min(program.remaining, program.durations[program.phase])
+        self._schedule()
+        self.changed = list(self.lights.values())
+
+    def times(self, light: Light) -> tuple[float, float, float]:
+        """Return the green, yellow and all-red seconds of a light's cycle."""
+        if not light.links:
+            return 0.0, 0.0, 0.0
+        name = light.links[0][0]
+        durations = self.programs[name].durations
+        green, yellow, red = (
+            sum(durations[row] for row in self._phases(light, name, state))
+            for state in (wire.GREEN, wire.YELLOW, wire.RED)
+        )
+        return green, yellow, red
+
+    def group(self, actor: int) -> list[int]:
+        """Return the ids of the lights of the same program, in order; a light without program is alone."""
+        light = self.lights[actor]
+        if not light.links:
+            return [actor]
+        return [other.actor for other in self._of_program[light.links[0][0]]]
+
+    def reset_group(self, actor: int) -> None:
+        """Begin the program of a light anew."""
+        light = self.lights[actor]
+        self._settle()
+        for name in dict.fromkeys(name for name, _ in light.links):
+            self.programs[name].rewind(0.0)
+            for other in self._of_program[name]:
+                other.forced = None
+            self._show(name)
+        self._schedule()
+
+    def refresh(self) -> None:
+        """Tell SUMO and the snapshot about all lights anew."""
+        for name in self.programs:
+            self._show(name)
+        self.changed = list(self.lights.values())
+
+    def write(self, actors: ActorTable) -> None:
+        """Bring the rows of the snapshot up to date: elapsed times always, the rest where something changed."""
+        for light in self.changed:
+            row = actors.rows[actors.index[light.actor]]
+            row["sign"] = light.place.signal.encode()[:31]
+            row["light_state"] = light.state
+            row["frozen"] = self.frozen
+            row["times"][:3] = self.times(light)
+            row["times"][3] = self.time - light.since
+        self.changed = []
+
+    def _show(self, name: str) -> None:
+        program = self.programs[name]
+        letters = list(program.states[program.phase])
+        for light in self._of_program[name]:
+            if light.forced is not None:
+                for program_name, index in light.links:
+                    if program_name == name:
+                        letters[index] = _LETTER[light.forced]
+        if self.forward is not None:
+            self.forward(name, "".join(letters))
+        for light in self._of_program[name]:
+            main, index = light.links[0]
+            if main != name:
+                continue
+            state = light.forced if light.forced is not None else _COLOUR.get(letters[index], wire.OFF)
+            if state != light.state:
+                light.state, light.since = state, self.time
+            self.changed.append(light)
+
+    def _phases(self, light: Light, name: str, state: int) -> list[int]:
+        """Return the phases in which a light shows ``state``; for red those in which the whole program is red."""
+        states = self.programs[name].states
+        if state == wire.RED:
+            return [row for row, letters in enumerate(states) if set(letters) <= {"r", "u"}]
+        index = next(number for program, number in light.links if program == name)
+        return [row for row, letters in enumerate(states) if _COLOUR.get(letters[index]) == state]
+
+    def _settle(self) -> None:
+        """Book the time that passed since the last change."""
+        if not self.frozen:
+            for program in self.programs.values():
+                program.remaining -= self.time - self._scheduled
+        self._scheduled = self.time
+
+    def _schedule(self) -> None:
+        self._scheduled = self.time
+        soonest = min((program.remaining for program in self.programs.values()), default=math.inf)
+        self._next_change = self.time + soonest - 1e-9

@@ -1,0 +1,322 @@
+"""The world of one server: what a tick does, and how actors come and go."""
+
+import math
+import time
+from typing import Any
+
+from craft_lightning.errors import CraftError
+from craft_lightning.simulation.embedded import dynamics, engine, wire
+from craft_lightning.simulation.embedded.blueprints import BlueprintLibrary
+from craft_lightning.simulation.embedded.contacts import occupied, resolve
+from craft_lightning.simulation.embedded.engine import SumoEngine
+from craft_lightning.simulation.embedded.lights import Light, LightBoard
+from craft_lightning.simulation.embedded.state import (
+    CONTROLLER,
+    LIGHT,
+    OTHER,
+    PROP,
+    SENSOR,
+    VEHICLE,
+    WALKER,
+    X,
+    Y,
+    Z,
+    Actor,
+    Settings,
+    WorldState,
+)
+from craft_lightning.simulation.embedded.streams import StreamHub
+from craft_lightning.simulation.embedded.town import TownShelf
+from craft_lightning.simulation.embedded.traffic import Traffic, TrafficOptions
+
+DEFAULT_DELTA = 0.05  # s of a tick where the client names none
+TRAFFIC = "controller.traffic.sumo"
+_KINDS = {"vehicle": VEHICLE, "walker": WALKER, "static": PROP, "sensor": SENSOR, "controller": CONTROLLER}
+
+
+class World:
+    """Everything a server simulates.
+
+    Args:
+        shelf: the towns that can be loaded; the first one is loaded at once.
+        library: the blueprints.
+        sumo: the process's SUMO.
+        hub: where snapshots and sensor data go.
+        stream_port: the port of the streams, for tokens.
+
+    Attributes:
+        state: all that changes, apart from SUMO's inside.
+        board: the traffic lights; part of the state.
+        traffic: SUMO's vehicles and walkers; part of the state.
+
+    """
+
+    def __init__(
+        self, shelf: TownShelf, library: BlueprintLibrary, sumo: SumoEngine, hub: StreamHub, stream_port: int
+    ) -> None:
+        self.shelf, self.library, self.sumo, self.hub = shelf, library, sumo, hub
+        self.stream_port = stream_port
+        self.snapshots = hub.open()
+        self.snapshot_token = wire.stream_token(self.snapshots, stream_port)
+        self._streams: dict[int, int] = {}  # sensor -> stream
+        hub.greet = self._greet
+        self.town = shelf.first
+        self.state = WorldState()
+        self.state.episode = 0
+        self.board: LightBoard
+        self.traffic: Traffic
+        self.load(self.town.name)
+
+    # ---- episodes ------------------------------------------------------------------------------------------------
+
+    def load(self, name: str, reset_settings: bool = True) -> None:
+        """Begin a new episode in a town: all actors go, the number of the episode grows, the clock starts at 0.
+
+        Raises:
+            CraftError: there is no such town; the old episode then goes on.
+
+        """
+        town = self.shelf.load(name)
+        old = self.state
+        for stream in self._streams.values():
+            self.hub.close(stream)
+        self._streams.clear()
+        self.town = town
+        self.state = WorldState(episode=old.episode + 1, frame=old.frame + 1)
+        if not reset_settings or old.episode == 0:
+            self.state.settings = old.settings
+        else:
+            # CARLA keeps a synchronous client synchronous, so that nothing runs away between load and the next call.
+            self.state.settings = Settings(synchronous=old.settings.synchronous, delta=old.settings.delta)
+        self.sumo.load(town.net, self.delta, 0)
+        self.state.spectator = self._place("spectator", OTHER, (0.0, 0.0, 30.0, -90.0, 0.0, 0.0)).id
+        lights = []
+        for place, own in zip(town.lights, self.sumo.links(town.lights), strict=True):
+            actor = self._place("traffic.traffic_light", LIGHT, place.pose)
+            actor.box_centre, actor.extent = place.trigger_centre, place.trigger_extent
+            lights.append(Light(actor.id, place, own.links))
+        self.traffic = Traffic(self)
+        self.board = LightBoard(self.sumo.programs(), lights, engine.show)
+        self._write_lights()
+        if old.episode:
+            self.publish()
+
+    @property
+    def delta(self) -> float:
+        """Seconds of a tick."""
+        return self.state.settings.delta or DEFAULT_DELTA
+
+    def apply_settings(self, settings: Settings) -> int:
+        """Take over the client's settings and return the frame from which they hold, whose snapshot is published.
+
+        SUMO's step is the world's: another delta loads SUMO anew, and traffic with it from its seed.
+        """
+        before = self.delta
+        self.state.settings = settings
+        if self.delta != before:
+            self.sumo.load(self.town.net, self.delta, 0)
+            self.traffic.restart()
+            self.board.refresh()
+        self.publish()
+        return self.state.frame
+
+    # ---- the tick ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> int:
+        """Advance everything by one delta, publish the snapshot and return the frame's number."""
+        state, delta = self.state, self.delta
+        state.frame += 1
+        state.elapsed += delta
+        actors = state.actors
+        for actor_id in state.driven:
+            actor = actors.by_id[actor_id]
+            if not actor.physics:
+                continue
+            if actor.kind == VEHICLE:
+                dynamics.drive(actor, delta)
+            else:
+                dynamics.walk(actor, delta)
+            ground = self.town.ground(actor.motion[X], actor.motion[Y])
+            # A walker's origin is the middle of its body, a vehicle's lies on the ground.
+            dynamics.settle(actor, ground + (actor.extent[2] if actor.kind == WALKER else 0.0), delta)
+        for actor_id in state.driven:
+            self._write_driven(actors.by_id[actor_id])
+        self.board.advance(delta)
+        self.traffic.step(delta)
+        collisions = resolve(self) if state.driven else []
+        self._write_lights()
+        self.publish()
+        for sensor, pose, payload in collisions:
+            stream = self._streams.get(sensor)
+            if stream is not None:
+                message = wire.message(wire.SENSOR_COLLISION, state.frame, state.elapsed, pose, payload)
+                self.hub.publish(stream, message)
+        return state.frame
+
+    def publish(self) -> None:
+        """Send the current snapshot to all who listen."""
+        if self.hub.listened(self.snapshots):
+            self.hub.publish(self.snapshots, self._snapshot())
+
+    def _snapshot(self) -> bytes:
+        state = self.state
+        return wire.snapshot(
+            state.episode, state.frame, state.elapsed, time.monotonic(), self.delta, state.actors.rows
+        )
+
+    def _greet(self, stream: int) -> bytes | None:
+        return self._snapshot() if stream == self.snapshots else None
+
+    def _write_driven(self, actor: Actor) -> None:
+        row = self.state.actors.rows[self.state.actors.index[actor.id]]
+        row["motion"] = actor.motion
+        if actor.kind == VEHICLE:
+            control = actor.control
+            row["control"] = (control.throttle, control.steer, control.brake)
+            row["hand_brake"], row["reverse"] = control.hand_brake, control.reverse
+            row["manual_gear"] = control.manual_gear
+            row["gear"] = control.gear if control.manual_gear else _gear(actor)
+        else:
+            row["direction"], row["walk_speed"] = actor.walk.direction, actor.walk.speed
+            row["jump"] = actor.walk.jump
+
+    def _write_lights(self) -> None:
+        self.board.write(self.state.actors)
+
+    # ---- actors --------------------------------------------------------------------------------------------------
+
+    def spawn(
+        self, type_id: str, attributes: list[list[Any]], pose: tuple[float, ...], parent: int = 0, check: bool = True
+    ) -> Actor:
+        """Bring an actor into the world.
+
+        Args:
+            type_id: name of the blueprint.
+            attributes: [[name, type, value], ...].
+            pose: x, y, z, pitch, yaw, roll in CARLA's frame, relative to the parent if there is one.
+            parent: id of the actor it is attached to, 0 for none.
+            check: refuse places where a body already is.
+
+        Raises:
+            CraftError: unknown blueprint, unknown parent, attributes that make no sense, or an occupied place.
+
+        """
+        kind = _KINDS.get(type_id.split(".", 1)[0])
+        self.library.get(type_id)
+        if kind is None:
+            raise CraftError(f"'{type_id}' is placed by the server and cannot be spawned")
+        if parent:
+            above = self.state.actors.get(parent)
+            if above is None:
+                raise CraftError(f"cannot attach {type_id}: there is no actor {parent}; spawn the parent first")
+            pose = _relative(above.pose, pose)
+        options = TrafficOptions.from_attributes(attributes) if type_id == TRAFFIC else None
+        if options is not None and self.traffic.controller:
+            raise CraftError(
+                f"'{TRAFFIC}' already runs as actor {self.traffic.controller}; destroy it before spawning another"
+            )
+        actor = self._place(type_id, kind, pose, attributes, parent, check)
+        if kind == SENSOR:
+            stream = self.hub.open()
+            self._streams[actor.id] = stream
+            actor.token = wire.stream_token(stream, self.stream_port)
+            if parent:
+                self.state.sensors.setdefault(parent, []).append(actor.id)
+        elif actor.driven:
+            self.state.driven.append(actor.id)
+        if options is not None:
+            self.traffic.begin(actor.id, options)
+        return actor
+
+    def _place(
+        self,
+        type_id: str,
+        kind: int,
+        pose: tuple[float, ...],
+        attributes: list[list[Any]] | None = None,
+        parent: int = 0,
+        check: bool = False,
+    ) -> Actor:
+        blueprint = self.library.get(type_id)
+        extent = blueprint.extent
+        actor = Actor(
+            id=self.state.next_id,
+            uid=self.library.uid(type_id),
+            type_id=type_id,
+            kind=kind,
+            attributes=attributes or [],
+            parent=parent,
+            extent=extent,
+            box_centre=(0.0, 0.0, 0.0) if kind == WALKER else (0.0, 0.0, extent[2]),
+            mass=blueprint.mass,
+            wheelbase=blueprint.wheelbase,
+        )
+        actor.motion[:6] = [float(number) for number in pose]
+        if check and kind in (VEHICLE, WALKER, PROP) and occupied(self.state.actors, actor):
+            raise CraftError("Spawn failed because of collision at spawn position")
+        self.state.new_id()
+        self.state.actors.add(actor)
+        return actor
+
+    def adopt(self, type_id: str, kind: int, pose: tuple[float, ...], attributes: list[list[Any]], sumo: str) -> Actor:
+        """Bring an actor into the world that SUMO drives under the name ``sumo``."""
+        actor = self._place(type_id, kind, pose, attributes)
+        actor.sumo = sumo
+        return actor
+
+    def destroy(self, actor_ids: list[int]) -> list[bool]:
+        """Take actors out of the world and say for each whether it was there.
+
+        Sensors go with the actor they sit on, traffic goes with its controller; lights and the spectator stay.
+        """
+        actors = self.state.actors
+        found, going = [], []
+        for actor_id in actor_ids:
+            actor = actors.get(actor_id)
+            there = actor is not None and actor.kind != LIGHT and actor_id != self.state.spectator
+            found.append(there)
+            if there:
+                going.append(actor_id)
+        if not going:
+            return found
+        gone = set(going)
+        gone.update(sensor for actor_id in going for sensor in self.state.sensors.get(actor_id, ()))
+        if self.traffic.controller in gone:
+            gone.update(self.traffic.end())
+        self.traffic.forget(gone)
+        for actor_id in sorted(gone):
+            stream = self._streams.pop(actor_id, None)
+            if stream is not None:
+                self.hub.close(stream)
+            self.state.sensors.pop(actor_id, None)
+        for sensors in self.state.sensors.values():
+            sensors[:] = [sensor for sensor in sensors if sensor not in gone]
+        actors.remove(gone)
+        self.state.driven = [actor_id for actor_id in self.state.driven if actor_id not in gone]
+        return found
+
+    def move(self, actor: Actor, pose: tuple[float, ...]) -> None:
+        """Put an actor somewhere else, keeping its velocity."""
+        actor.motion[:6] = list(pose)
+        self.state.actors.write(actor)
+        if actor.sumo:
+            self.traffic.relocate(actor)
+
+def _gear(actor: Actor) -> int:
+    """Return what an automatic gearbox would show: -1 backwards, 0 standing, 1 to 6."""
+    if actor.control.reverse:
+        return -1
+    return 0 if actor.speed < 0.1 else min(6, 1 + int(actor.speed / 7.0))
+
+
+def _relative(above: list[float], pose: tuple[float, ...]) -> tuple[float, ...]:
+    """Return a pose given relative to ``above`` in the world's frame (turned about the vertical alone)."""
+    yaw = math.radians(above[4])
+    return (
+        above[X] + math.cos(yaw) * pose[X] - math.sin(yaw) * pose[Y],
+        above[Y] + math.sin(yaw) * pose[X] + math.cos(yaw) * pose[Y],
+        above[Z] + pose[Z],
+        pose[3],
+        above[4] + pose[4],
+        pose[5],
+    )
