@@ -63,7 +63,23 @@ def make_route(xy: np.ndarray, limit: float = 13.9):
     heading = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))
     s = np.arange(float(len(xy)))
     return SimpleNamespace(
-        xy=xy, heading=heading, s=s, lane=np.zeros(len(xy), int), speed_limit=np.full(len(xy), limit), length=s[-1]
+        xy=xy,
+        z=np.zeros(len(xy)),
+        heading=heading,
+        s=s,
+        lane=np.zeros(len(xy), int),
+        speed_limit=np.full(len(xy), limit),
+        length=s[-1],
+    )
+
+
+def turn(radius: float, left: float = 1.0) -> np.ndarray:
+    """Thirty metres straight, a quarter circle, sixty metres straight, from the origin along x, one metre apart."""
+    arc = np.linspace(0.0, 0.5 * math.pi, max(round(0.5 * math.pi * radius), 4) + 1)[1:]
+    curve = np.stack([30.0 + radius * np.sin(arc), left * radius * (1.0 - np.cos(arc))], -1)
+    end = curve[-1]
+    return np.concatenate(
+        [straight(0.0, 0.0, 30.0, 0.0), curve, straight(end[0], end[1] + left, end[0], end[1] + 60.0 * left)]
     )
 
 
@@ -153,6 +169,7 @@ def lab() -> SimpleNamespace:
         make_network=make_network,
         make_route=make_route,
         straight=straight,
+        turn=turn,
         make_view=make_view,
         closed_loop=closed_loop,
     )
