@@ -13,7 +13,6 @@ import numpy as np
 
 from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
-from craft_lightning.roads.generate import generate_routes
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.towns import Town, load_town, suite_path
 from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode, StepResult
@@ -67,7 +66,12 @@ def drive(episode: RouteEpisode, spec: EpisodeSpec, expert: bool = True) -> tupl
 def _route(town: Town, wanted: str, suite: str) -> RouteConfig:
     """Return the route of an id, or a position in its suite; a town without suites gets generated routes."""
     path = suite_path(suite or f"{town.name}_eval") or (Path(suite) if suite else None)
-    routes = read_routes(path) if path else generate_routes(town.network, 10, seed=0, town=town.name)
+    if path:
+        routes = read_routes(path)
+    else:
+        from craft_lightning.roads.generate import generate_routes  # only towns without suites need it
+
+        routes = generate_routes(town.network, 10, seed=0, town=town.name)
     by_id = {str(route.id): route for route in routes}
     if wanted in by_id:
         return by_id[wanted]

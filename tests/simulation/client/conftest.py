@@ -1,6 +1,10 @@
 """A hand-made straight road: eastbound lane 0 at y = -1.75, westbound lane 1 at y = +1.75, a shoulder at y = -4.75."""
 
+import json
 import math
+import subprocess
+import sys
+import textwrap
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 
 from craft_lightning.conventions import AGENT_VEHICLE
 from craft_lightning.roads.route import Route
+from craft_lightning.simulation.launcher import EmbeddedServer
 from craft_lightning.simulation.view import WorldView
 
 RESOLUTION = 0.5
@@ -92,3 +97,72 @@ def make_view():
         )
 
     return make
+
+
+# What the scripts of live tests begin with. They run in processes of their own: a protocol mistake or a dying server
+# ends the interpreter that holds the client.
+PRELUDE = """
+import dataclasses, json, os, signal, sys, time
+import carla
+import numpy as np
+from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.roads.routes import RouteConfig
+from craft_lightning.roads.towns import load_town
+from craft_lightning.simulation.drive import follow_route
+from craft_lightning.simulation.episode import EpisodeOptions, EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.session import Session
+
+PORT = int(sys.argv[1])
+TOWN = load_town("craftville")
+
+def open_session(timeout=10.0):
+    return Session("127.0.0.1", PORT, TOWN, timeout=timeout)
+
+def straight_route(length=60.0, before_light=False):
+    '''A route along one long lane, or along its last metres and over the stop line at its end.'''
+    network = TOWN.network
+    lanes = np.flatnonzero((network.lane_kind == 1) & ~network.lane_junction & (network.lane_length > 75.0))
+    if before_light:
+        lanes = np.intersect1d(lanes, network.line_lane)
+    lane = int(lanes[0])
+    places = np.array([5.0, 5.0 + length])
+    if before_light:
+        places = network.lane_length[lane] - np.array([40.0, 0.5])
+    points = network.lane_at(lane, places)[:, :3]
+    if before_light:
+        after = next(n for n in network.successors[lane])
+        points = np.concatenate([points, network.lane_at(after, network.lane_length[[after]] * 0.9)[:, :3]])
+    return RouteConfig(id="test", town="craftville", waypoints=points, scenarios=[], weather={})
+
+def blind(episode, spec, decisions=200):
+    result = episode.reset(spec)
+    results = [result]
+    while not result.done and len(results) <= decisions:
+        result = episode.step(follow_route(result.scene))
+        results.append(result)
+    return results
+"""
+
+
+@pytest.fixture(scope="session")
+def live_server():
+    with EmbeddedServer("craftville") as server:
+        yield server
+
+
+@pytest.fixture
+def run_script():
+    """Run a script after PRELUDE with the port as its argument; return what it printed as JSON."""
+
+    def run(body, port, expect=(0,), timeout=120):
+        done = subprocess.run(
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(body), str(port)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode in expect, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else None
+
+    return run
