@@ -9,7 +9,13 @@ from torch.nn import functional
 
 from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, ROUTE_FEATURE_POINTS
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
+from craft_lightning.policies.decoder import (
+    CandidateDecoder,
+    CrossAttentionLayer,
+    embedding_network,
+    full,
+    half_rounded,
+)
 from craft_lightning.policies.entries import entry_features, sampling_matrix
 from craft_lightning.policies.observation import check_observation, normalised_bev, normalised_ego, normalised_route
 from craft_lightning.policies.vocabulary import load_vocabulary
@@ -91,7 +97,7 @@ class VocabularyScorer(VocabularyPolicy):
         self.position = nn.Parameter(torch.randn(1, coarse_cells**2 + 1 + _ROUTE_TOKENS, width) * 0.02)
         self.ego_embedding = embedding_network(len(EGO_FEATURES), width)
         self.route_embedding = embedding_network(ROUTE_FEATURE_POINTS * 2 // _ROUTE_TOKENS, width)
-        self.encoder = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, batch_first=True, norm_first=True)
+        self.encoder = CrossAttentionLayer(width, heads, feedforward, dropout)
         self.token_norm = nn.LayerNorm(width)
 
         self.entry_embedding = embedding_network(path_samples * 5 + 1, width)
@@ -120,7 +126,8 @@ class VocabularyScorer(VocabularyPolicy):
             self.ego_embedding(normalised_ego(observation)).unsqueeze(1),
             self.route_embedding(route),
         ]
-        encoded = self.token_norm(self.encoder(torch.cat(tokens, 1) + self.position))
+        mixed = torch.cat(tokens, 1) + self.position
+        encoded = self.token_norm(self.encoder(mixed, mixed))
         return Context(
             {"tokens": half_rounded(encoded), "fine": half_rounded(fine), "ego": observation.ego.float()},
             batch_size=[len(encoded)],

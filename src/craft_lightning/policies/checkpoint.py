@@ -183,7 +183,7 @@ def _require_same_arguments(policy: PolicyAdapter, saved: Any, path: Path) -> No
     for key, value in (saved if isinstance(saved, dict) else {}).items():
         if key in own and key not in policy.free_arguments and own[key] != value:
             raise CraftError(
-                f"{_FIELD}: {path} was saved with {key}={value!r} and the adapter has {key}={own[key]!r}; make them equal"
+                f"{_FIELD}: {path} was saved with {key}={value!r} and the adapter {key}={own[key]!r}; make them equal"
             )
 
 
@@ -223,8 +223,8 @@ def _fill(policy: PolicyAdapter, tensors: dict[str, Tensor], path: Path) -> Poli
         if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
             found, wanted = ((tuple(item.shape), str(item.dtype)) for item in (tensor, own[name]))
             raise CraftError(
-                f"{_FIELD}: {name} in {path} is {found} and {type(policy).__name__} has {wanted}; construct it with the "
-                "arguments that it was saved with"
+                f"{_FIELD}: {name} in {path} is {found} and {type(policy).__name__} has {wanted}; construct it "
+                "with the arguments that it was saved with"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CraftError(f"{_FIELD}: {name} in {path} holds NaN or infinity; take another checkpoint")

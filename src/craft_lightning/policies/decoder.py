@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class CrossAttentionLayer(nn.Module):
-    """Pre-norm cross-attention from candidates to the state's tokens, then a feed-forward block.
+    """Pre-norm cross-attention from queries to the state's tokens, then a feed-forward block.
 
     There is no attention among the queries, so leaving candidates out changes nothing for the others.
 
@@ -109,7 +109,8 @@ def half_rounded(features: Tensor) -> Tensor:
     rounded = features.detach().half()
     if not features.requires_grad:
         return rounded
-    return features + (rounded.float() - features.detach())
+    # The bracket is exactly zero; adding the rounding error to the features would round once more.
+    return rounded.float() + (features - features.detach())
 
 
 def full(features: Tensor) -> Tensor:

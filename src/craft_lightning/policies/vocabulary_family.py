@@ -60,6 +60,7 @@ class VocabularyPolicy(PolicyAdapter):
         self.register_buffer("initial_speed", torch.zeros(0), persistent=False)
         self.has_duplicates = False
         self.vocabulary_hash: str | None = None
+        self.vocabulary_report: dict[str, Any] = {} if vocabulary is None else dict(vocabulary.report)
         self.register_load_state_dict_pre_hook(_refuse_another_vocabulary)
         self.register_load_state_dict_post_hook(_vocabulary_was_loaded)
         if vocabulary is not None:
@@ -77,14 +78,14 @@ class VocabularyPolicy(PolicyAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The entries.
+        """The entries, with the report of their making (empty where a checkpoint brought them).
 
         Raises:
             CraftError: none were given and no checkpoint was loaded.
 
         """
         self._require_vocabulary()
-        return Vocabulary(self.table.detach().cpu().clone(), self.dt)
+        return Vocabulary(self.table.detach().cpu().clone(), self.dt, self.vocabulary_report)
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Fill an empty policy with the entries of ``vocabulary``.
@@ -99,6 +100,7 @@ class VocabularyPolicy(PolicyAdapter):
                 "construct the policy with the same size and num_poses"
             )
         self.table.copy_(vocabulary.trajectories)
+        self.vocabulary_report = dict(vocabulary.report)
         self._vocabulary_changed()
 
     @torch.no_grad()
@@ -141,7 +143,7 @@ class VocabularyPolicy(PolicyAdapter):
             log_mass=log_mass,
             multiplicity=multiplicity,
             chosen=torch.full((states,), -1, device=log_probs.device),
-            batch_size=[states],  # type: ignore[call-arg]
+            batch_size=[states],
         )
 
     def forward(self, context: Context, candidates: CandidateSet) -> FactorLogProbs:
