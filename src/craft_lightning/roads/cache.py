@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Several processes may write the same file at once: each writes its own scratch file and the last rename wins, so a
     reader never sees half a file.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
+    scratch = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
         yield scratch
         scratch.replace(path)

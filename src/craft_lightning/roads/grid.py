@@ -163,9 +163,7 @@ def _nearest(segments: np.ndarray, widths: np.ndarray, shape: tuple[int, int], r
     return nearest
 
 
-def _signed_distance(
-    painter: AreaPainter, origin: np.ndarray, shape: tuple[int, int], resolution: float
-) -> np.ndarray:
+def _signed_distance(painter: AreaPainter, origin: np.ndarray, shape: tuple[int, int], resolution: float) -> np.ndarray:
     """Return the signed distance at every cell centre, tile by tile, measured on a raster five times as fine."""
     sdf = np.full(shape, -SDF_LIMIT, np.float32)
     pixel = resolution / _FINE

@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.cache import cache_directory, cached_arrays
@@ -160,63 +159,7 @@ class RoadNetwork:
         centre = np.stack([self.x, self.y], axis=1)
         return centre + normal, centre - normal
 
-    @functools.cached_property
-    def _driving_tree(self) -> tuple[cKDTree, np.ndarray]:
-        points = np.flatnonzero(self.lane_kind[self.point_lane] == DRIVING)
-        return cKDTree(np.stack([self.x[points], self.y[points]], axis=1)), points
-
-    def nearest_lane(
-        self, x: float, y: float, heading: float | None = None, radius: float = 5.0
-    ) -> tuple[int, float, float]:
-        """Find the driving lane at a position.
-
-        Args:
-            x: world x.
-            y: world y.
-            heading: where given, lanes whose direction differs by more than 90 degrees are left out, and among
-                overlapping lanes (in a junction) the best aligned wins.
-            radius: metres within which a lane centre must lie.
-
-        Returns:
-            Lane index, s on it (m), distance to its centre line (m); (-1, 0, inf) where there is none.
-
-        """
-        tree, points = self._driving_tree
-        near = tree.query_ball_point([x, y], radius)
-        if not near:
-            return -1, 0.0, float("inf")
-        found = points[np.asarray(near)]
-        distance = np.hypot(self.x[found] - x, self.y[found] - y)
-        cost = distance
-        if heading is not None:
-            turn = np.abs((self.heading[found] - heading + np.pi) % (2 * np.pi) - np.pi)
-            keep = turn < np.pi / 2
-            if not keep.any():
-                return -1, 0.0, float("inf")
-            # One radian costs as much as three metres: a car turning in a junction belongs to the turning lane.
-            found, distance, cost = found[keep], distance[keep], (distance + 3.0 * turn)[keep]
-        best = int(found[np.argmin(cost)])
-        along, lateral = self._project_on_point(best, x, y)
-        return int(self.point_lane[best]), along, lateral
-
-    def _project_on_point(self, point: int, x: float, y: float) -> tuple[float, float]:
-        """Return s and distance of (x, y) in the straight frame of one lane point."""
-        dx, dy = x - self.x[point], y - self.y[point]
-        cos, sin = np.cos(self.heading[point]), np.sin(self.heading[point])
-        lane = self.point_lane[point]
-        length = float(self.lane_length[lane])
-        ahead = float(np.clip(self.s[point] + dx * cos + dy * sin, 0.0, length)) - float(self.s[point])
-        return float(self.s[point]) + ahead, float(np.hypot(dx - ahead * cos, dy - ahead * sin))
-
-    def arrays(self) -> dict[str, Any]:
-        """Return the stored arrays by name (what the cache holds)."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("name", "digest")
-        }
-
 
 def _rows(start: np.ndarray, values: np.ndarray) -> list[list[int]]:
     flat: Sequence[int] = values.tolist()
-    return [list(flat[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
+    return [list(flat[a:b]) for a, b in itertools.pairwise(start.tolist())]

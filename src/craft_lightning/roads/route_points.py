@@ -1,6 +1,7 @@
 """From lanes visited to a route: points one metre apart, lane changes drawn smoothly, legal lanes collected."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -76,21 +77,10 @@ def _run_points(network: RoadNetwork, run: list[Visit], first: bool, last: bool)
 
     """
     length = float(network.lane_length[run[0].lane])
-    begin = run[0].first if first and run[0].first is not None else 0.0
-    end = run[-1].last if last and run[-1].last is not None else 1.0
-    end = max(end, begin)
-    # Beginning and end of each change, as fractions of the section.
-    spans: list[tuple[float, float]] = []
-    position = begin
-    for k in range(len(run) - 1):
-        earliest = max(position, run[k].last if run[k].last is not None else position)
-        changes_left = len(run) - 1 - k
-        pinned = run[k + 1].last if run[k + 1].last is not None else end
-        latest = max(earliest, min(end, pinned if pinned > earliest else end))
-        room = (latest - earliest) / (changes_left if pinned >= end else 1)
-        size = min(room, CHANGE_LENGTH / length)
-        spans.append((earliest, earliest + size))
-        position = earliest + size
+    pinned_begin, pinned_end = run[0].first if first else None, run[-1].last if last else None
+    begin = 0.0 if pinned_begin is None else pinned_begin
+    end = max(begin, 1.0 if pinned_end is None else pinned_end)
+    spans = _change_spans(run, begin, end, CHANGE_LENGTH / length)
     count = max(2, int(np.ceil((end - begin) * length / 0.5)) + 1)
     fractions = np.linspace(begin, end, count)
     points = network.lane_at(run[0].lane, fractions * length)[:, :3]
@@ -103,6 +93,25 @@ def _run_points(network: RoadNetwork, run: list[Visit], first: bool, last: bool)
         points = points + blend[:, None] * (other - points)
         lanes[blend > 0.5] = visit.lane
     return points, lanes
+
+
+def _change_spans(run: list[Visit], begin: float, end: float, size: float) -> list[tuple[float, float]]:
+    """Return where each lane change of a run begins and ends, as fractions of the section.
+
+    A change begins after the last place that a waypoint pins on the old lane and ends before the place pinned on the
+    new one; without pins the changes share what is left of the section.
+    """
+    spans: list[tuple[float, float]] = []
+    position = begin
+    for k, (old, new) in enumerate(itertools.pairwise(run)):
+        earliest = position if old.last is None else max(position, old.last)
+        if new.last is not None and earliest < new.last < end:
+            room = new.last - earliest
+        else:
+            room = max(0.0, end - earliest) / (len(run) - 1 - k)
+        position = earliest + min(room, size)
+        spans.append((earliest, position))
+    return spans
 
 
 def _legal_lanes(network: RoadNetwork, xy: np.ndarray, s: np.ndarray, lane: np.ndarray) -> dict[int, float]:
@@ -142,8 +151,6 @@ def _overlapped(network: RoadNetwork, xy: np.ndarray, s: np.ndarray, lane: np.nd
     distance, nearest = cKDTree(xy[inside]).query(np.stack([network.x[points], network.y[points]], axis=1))
     close = distance < _OVERLAP
     found: dict[int, float] = {}
-    for one, place in zip(
-        network.point_lane[points[close]].tolist(), s[inside[nearest[close]]].tolist(), strict=True
-    ):
+    for one, place in zip(network.point_lane[points[close]].tolist(), s[inside[nearest[close]]].tolist(), strict=True):
         found.setdefault(one, place)
     return list(found.items())

@@ -60,9 +60,7 @@ class RoutePlanner:
         self.matcher = LaneMatcher(network)
         self.graph = lane_graph(network, self.options)
 
-    def plan(
-        self, start: Sequence[float], goal: Sequence[float] | np.ndarray | Sequence[Sequence[float]]
-    ) -> Route:
+    def plan(self, start: Sequence[float], goal: Sequence[float] | np.ndarray | Sequence[Sequence[float]]) -> Route:
         """Plan from a pose to a goal or through waypoints.
 
         Args:
@@ -99,13 +97,20 @@ class RoutePlanner:
         costs = [match.cost for match in layers[0]]
         trace: list[list[tuple[int, list[int]]]] = []
         for step in range(1, len(layers)):
-            options = [self._legs(match, layers[step]) for match in layers[step - 1]]
+            # Waypoints of route files lie close together: look nearby first, in the whole town only where that fails.
+            gap = float(np.hypot(*(points[step] - points[step - 1])))
+            reach = 2.0 * gap + 100.0
+            options = [self._legs(match, layers[step], reach) for match in layers[step - 1]]
+            if not any(leg is not None for legs in options for leg in legs):
+                options = [self._legs(match, layers[step], None) for match in layers[step - 1]]
             new_costs, row = [], []
             for column, match in enumerate(layers[step]):
-                best, best_cost = (-1, []), math.inf
+                best: tuple[int, list[int]] = (-1, [])
+                best_cost = math.inf
                 for previous, legs in enumerate(options):
-                    if legs[column] is not None:
-                        distance, path = legs[column]
+                    leg = legs[column]
+                    if leg is not None:
+                        distance, path = leg
                         total = costs[previous] + distance + 3.0 * match.cost
                         if total < best_cost:
                             best, best_cost = (previous, path), total
@@ -153,8 +158,8 @@ class RoutePlanner:
             layers.append(found)
         return layers
 
-    def _legs(self, start: Match, goals: list[Match]) -> list[tuple[float, list[int]] | None]:
-        """Return distance and lanes from ``start`` to each goal, None where there is no way."""
+    def _legs(self, start: Match, goals: list[Match], reach: float | None) -> list[tuple[float, list[int]] | None]:
+        """Return distance and lanes from ``start`` to each goal, None where there is no way (within ``reach``)."""
         graph, length = self.graph, self.network.lane_length
         beside = self._beside(start)
         answers: list[tuple[float, list[int]] | None] = [None] * len(goals)
@@ -177,7 +182,7 @@ class RoutePlanner:
                         graph.add_edge(_START, after, weight=weight, via=lane)
         try:
             if graph.has_node(_START):
-                distances, paths = nx.single_source_dijkstra(graph, _START)
+                distances, paths = nx.single_source_dijkstra(graph, _START, cutoff=reach)
                 for column in rest:
                     goal = goals[column]
                     if goal.lane in distances:

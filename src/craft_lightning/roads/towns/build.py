@@ -2,7 +2,8 @@
 
 A seeded street plan (an irregular grid with wide main streets, narrow side streets and a few missing links, so that
 there are four-arm, three-arm and corner junctions) is written as SUMO node and edge files; ``netconvert`` turns it
-into a SUMO net and, in the same run, into OpenDRIVE. The same parameters give the same bytes.
+into a SUMO net and, in the same run, into OpenDRIVE. Two route suites, one to train on and one that judges, are drawn
+on the result. The same parameters give the same bytes.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from craft_lightning.roads.generate import write_suites
+from craft_lightning.roads.network import RoadNetwork
+from craft_lightning.roads.opendrive import load_opendrive
 from craft_lightning.roads.towns.lights import rewrite_town
 from craft_lightning.roads.towns.netconvert import run_netconvert
 
@@ -150,7 +154,9 @@ def _round_corner(
     # Tangent points and centre of the circle inscribed in the corner.
     half = 0.5 * np.arccos(np.clip(along[0] @ along[1], -1.0, 1.0))
     reach = parameters.corner_radius / np.tan(half)
-    middle = centre + (along[0] + along[1]) / np.linalg.norm(along[0] + along[1]) * parameters.corner_radius / np.sin(half)
+    middle = centre + (along[0] + along[1]) / np.linalg.norm(along[0] + along[1]) * parameters.corner_radius / np.sin(
+        half
+    )
     start, end = (np.arctan2(*(centre + reach * leg - middle)[::-1]) for leg in along)
     sweep = (end - start + np.pi) % (2 * np.pi) - np.pi
     angles = start + sweep * np.linspace(0.0, 1.0, 13)
@@ -175,8 +181,7 @@ def _drop_links(
     inner = [
         k
         for k, (a, b, main, _) in enumerate(links)
-        if not main
-        and all(0 < i < parameters.columns and 0 < j < parameters.rows for i, j in (a, b))
+        if not main and all(0 < i < parameters.columns and 0 < j < parameters.rows for i, j in (a, b))
     ]
     dropped: set[int] = set()
     touched: set[tuple[int, int]] = set()
@@ -276,11 +281,14 @@ def _stable(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Build the town into the package folder (or ``--directory``)."""
+    """Build the town and its two route suites into the package folder (or ``--directory``)."""
     parser = argparse.ArgumentParser(description="Build the built-in town and its route suites.")
     parser.add_argument("--directory", type=Path, default=Path(__file__).parent, help="where to write the files")
     options = parser.parse_args(arguments)
-    build_town(options.directory)
+    xodr, _ = build_town(options.directory)
+    name = TownParameters().name
+    network = RoadNetwork.from_opendrive(load_opendrive(xodr, name=name))
+    write_suites(network, options.directory, town=name)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def _one_signal(road: ElementTree.Element, signals: ElementTree.Element, name: s
     """Replace the signals of one approach by one beside its right-most driving lane."""
     driving = [lane for lane in road.iterfind("lanes/laneSection/right/lane") if lane.get("type") == "driving"]
     lane_ids = sorted(int(lane.get("id", "0")) for lane in driving)
-    width = sum(float(lane.find("width").get("a", "0")) for lane in driving)  # type: ignore[union-attr]
+    width = sum(float(element.get("a", "0")) for lane in driving for element in lane.findall("width")[:1])
     for signal in list(signals):
         signals.remove(signal)
     signal = ElementTree.SubElement(

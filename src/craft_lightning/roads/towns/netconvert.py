@@ -60,7 +60,9 @@ def run_netconvert(arguments: list[str], directory: Path, what: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CraftError(f"netconvert did not finish {what} in {TIME_LIMIT_SECONDS:.0f} s; use a smaller map") from error
+        raise CraftError(
+            f"netconvert did not finish {what} in {TIME_LIMIT_SECONDS:.0f} s; use a smaller map"
+        ) from error
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if "rror" in line] or done.stderr.splitlines()
         reason = errors[0].strip() if errors else f"exit status {done.returncode}"
