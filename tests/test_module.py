@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
 from torch import nn
 
 from craft_lightning.errors import CraftError
@@ -143,6 +144,44 @@ def test_learning_rate_warms_up_and_ends_where_it_should():
 def test_learning_rate_factor_of_one_step():
     assert learning_rate_factor(0, 1, 0, 0.1) == 1.0
     assert math.isclose(learning_rate_factor(100, 10, 0, 0.1), 0.1)
+
+
+def test_the_command_line_builds_module_and_losses_and_keeps_checkpoints_plain(tmp_path):
+    class Command(LightningCLI):
+        def add_arguments_to_parser(self, parser):
+            parser.add_argument("--losses", type=dict[str, LossCallback])
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        """
+        model: {adapter: {class_path: craft_lightning.testing.tiny.TinyVocabularyPolicy}, trainable: decoder}
+        losses:
+          proxy: {class_path: CounterfactualProxy, init_args: {reward: {collision: 20.0}}}
+          residual: {class_path: GroundedResidual, init_args: {penalties: {zones: false}}}
+          anchor: {class_path: SelfDistillation, init_args: {update: step}}
+        """
+    )
+    command = Command(
+        CraftModule,
+        SyntheticDataModule,
+        run=False,
+        args=[f"--config={recipe}", "--losses.residual.weight=0.3", "--model.warmup=2"],
+        save_config_callback=None,
+        trainer_defaults={"logger": False, "accelerator": "cpu"},
+    )
+    losses = command.config_init["losses"]
+    assert losses["residual"].weight == 0.3
+    assert losses["residual"].penalties.zones is False
+    assert losses["proxy"].world.reward.collision == 20.0
+    assert losses["anchor"].update == "step"
+    assert set(command.model.adapter.trainable_parameters()) >= {"embedding.weight", "head.weight"}
+    assert dict(command.model.hparams) == {
+        "trainable": "decoder",
+        "learning_rate": 1e-4,
+        "final_learning_rate": 5e-6,
+        "weight_decay": 1e-5,
+        "warmup": 2,
+    }
 
 
 # --- losses that own parameters ---------------------------------------------------------------------------------------

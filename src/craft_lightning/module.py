@@ -73,7 +73,18 @@ class CraftModule(LightningModule):
                 f"model.learning_rate={learning_rate}, final_learning_rate={final_learning_rate}, "
                 f"weight_decay={weight_decay}, warmup={warmup} do not fit; the first must be above 0, none negative"
             )
-        self.save_hyperparameters(ignore=["adapter"])
+        # As a mapping: LightningCLI would else add the adapter's configuration, and a path in there would make
+        # checkpoints depend on files. What the policy is stands in the checkpoint's header.
+        self.save_hyperparameters(
+            {
+                "trainable": trainable,
+                "learning_rate": learning_rate,
+                "final_learning_rate": final_learning_rate,
+                "weight_decay": weight_decay,
+                "warmup": warmup,
+            }
+        )
+        self.started_from = checkpoint
         self.adapter = adapter
         if checkpoint is not None:
             load_policy(checkpoint, adapter)
@@ -160,9 +171,12 @@ class CraftModule(LightningModule):
         if self._iteration_log:
             self.log_dict(self._iteration_log, on_step=False, on_epoch=True, batch_size=1)
             self._iteration_log = {}
-        if self.skip_updates:
+        # Without any weight nothing is trained: the first mini-batch of an iteration is scored for the logs alone.
+        trains = any(getattr(loss, "weight", 1.0) > 0.0 for loss in self._losses)
+        if self.skip_updates or (not trains and batch_idx > 0):
             return torch.zeros((), device=self.device)
-        candidates, outputs = self._score(batch)
+        with torch.set_grad_enabled(trains):
+            candidates, outputs = self._score(batch)
         terms: dict[str, Tensor] = {}
         for loss in self._losses:
             terms.update(loss.loss_terms(self, batch, candidates, outputs))
@@ -314,6 +328,8 @@ class CraftModule(LightningModule):
         return {
             "plan": _plain_spec(self.adapter.spec),
             "vocabulary_hash": getattr(self.adapter, "vocabulary_hash", None),
+            "adapter": f"{type(self.adapter).__module__}.{type(self.adapter).__qualname__}",
+            "started_from": self.started_from,
         }
 
     # --- inside -------------------------------------------------------------------------------------------------------

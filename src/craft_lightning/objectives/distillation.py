@@ -82,19 +82,25 @@ class SelfDistillation(LossCallback):
         """Score the iteration's candidates once with a teacher that rests, and log how far it has come."""
         if not self.teacher:
             raise CraftError(f"losses.{self.name}: there is no teacher before a fit; annotate inside Trainer.fit")
-        scores, drift = [], []
+        self._report_drift(transitions, module)
+        self._scores = None
+        if self.update == "step":
+            return
+        scores = []
         for start in range(0, len(transitions.rollout), _CHUNK):
             batch = transitions[start : start + _CHUNK].to(module.device)
-            mask = batch.candidates.mask
-            teacher = self._teacher_log_probs(module, batch.context, batch.candidates)
-            origin = module.adapter.score(batch.context, batch.candidates, params=self.pretrained).joint
-            drift.append(kl_divergence(teacher, origin, mask))
-            scores.append(teacher)
-        self.report_iteration(module, {"kl_teacher_pretrained": torch.cat(drift).mean()})
-        self._scores = None
-        if self.update == "iteration":
-            keys, order = _keys(transitions).to(module.device).sort()
-            self._scores = keys, torch.cat(scores)[order]
+            scores.append(self._teacher_log_probs(module, batch.context, batch.candidates))
+        keys, order = _keys(transitions).to(module.device).sort()
+        self._scores = keys, torch.cat(scores)[order]
+
+    def _report_drift(self, transitions: Transition, module: Learner) -> None:
+        """Log KL(teacher || pre-trained) over a chunk of states spread over the iteration."""
+        every = -(-len(transitions.rollout) // _CHUNK)
+        batch = transitions[::every].to(module.device)
+        teacher = self._teacher_log_probs(module, batch.context, batch.candidates)
+        origin = module.adapter.score(batch.context, batch.candidates, params=self.pretrained).joint
+        drift = kl_divergence(teacher, origin, batch.candidates.mask).mean()
+        self.report_iteration(module, {"kl_teacher_pretrained": drift})
 
     def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
         """Return the weighted sum of both divergences of the mini-batch."""
