@@ -25,7 +25,7 @@ def physics_control(actor: Actor) -> list[Any]:
         place = [x + cos * forward - sin * right, y + sin * forward + cos * right, z + WHEEL_RADIUS_CM]
         torque = dynamics.FULL_BRAKE * actor.mass * 0.01 * WHEEL_RADIUS_CM / 4.0
         hand = 0.0 if steer else dynamics.HAND_BRAKE * actor.mass * 0.01 * WHEEL_RADIUS_CM / 2.0
-        wheels.append([3.5, 0.25, steer, WHEEL_RADIUS_CM, torque, hand, place, [0.0, 0.0, 0.0], 1000.0, 2.0, 17.0])
+        wheels.append([3.5, 0.25, steer, WHEEL_RADIUS_CM, torque, hand, 2.0, 17.0, 1000.0, place])
     return [
         [[0.0, 400.0], [6000.0, 400.0]],  # torque curve
         6000.0,  # revolutions a minute at most
