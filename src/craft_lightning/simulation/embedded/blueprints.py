@@ -51,7 +51,7 @@ class Blueprint:
 
 _ROLE = Attribute("role_name", STRING, "default", ("autopilot", "scenario", "ego_vehicle"))
 _ROLE_HERO = Attribute("role_name", STRING, "autopilot", ("autopilot", "scenario", "hero"))
-_PALETTE = ("0,0,0", "17,37,103", "45,95,90", "92,81,74", "137,0,0", "255,255,255", "66,124,164", "198,196,190")
+PALETTE = ("0,0,0", "17,37,103", "45,95,90", "92,81,74", "137,0,0", "255,255,255", "66,124,164", "198,196,190")
 
 # name, half sizes (m), mass (kg), wheelbase (m), wheels, base type, special type, generation
 _VEHICLES: tuple[tuple[str, tuple[float, float, float], float, float, int, str, str, str], ...] = (
@@ -102,7 +102,7 @@ def _vehicle(
     )
     free = (
         _ROLE_HERO,
-        Attribute("color", COLOR, _PALETTE[0], _PALETTE),
+        Attribute("color", COLOR, PALETTE[0], PALETTE),
         Attribute("driver_id", INT, "0"),
         Attribute("sticky_control", BOOL, "true"),
         Attribute("terramechanics", BOOL, "false"),

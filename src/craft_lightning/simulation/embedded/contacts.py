@@ -32,6 +32,8 @@ def resolve(world: "World") -> list[SensorEvent]:
     events: list[SensorEvent] = []
     for contact in contacts:
         first, second = actors.order[contact.first], actors.order[contact.second]
+        actors.refresh(first)
+        actors.refresh(second)
         impulse = _separate(first, second, contact)
         for actor in (first, second):
             if actor.driven:

@@ -50,6 +50,10 @@ class MethodTable:
                 f"method '{name}' could not read its {len(params) - 1} arguments ({cause}); "
                 f"use the client of carla=={wire.VERSION}"
             )
+        except Exception as cause:
+            # A bug here must not leave the client waiting for an answer that never comes.
+            logger.exception("method '%s' failed", name)
+            return wire.error(f"method '{name}' failed inside the embedded server: {type(cause).__name__}: {cause}")
 
 
 class RpcConnection(asyncio.Protocol):

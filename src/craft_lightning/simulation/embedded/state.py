@@ -211,6 +211,11 @@ class ActorTable:
         """Copy an actor's motion into its row."""
         self.rows["motion"][self.index[actor.id]] = actor.motion
 
+    def refresh(self, actor: Actor) -> None:
+        """Copy the row of an actor that SUMO drives into its motion; everybody else's motion leads its row."""
+        if actor.sumo:
+            actor.motion = self.rows["motion"][self.index[actor.id]].tolist()
+
     def set_solid(self, actor: Actor, solid: bool) -> None:
         """Let an actor take part in collisions, or not."""
         actor.collisions = solid
@@ -247,6 +252,7 @@ class WorldState:
         actors: all actors.
         spectator: id of the spectator.
         driven: ids of the actors that the server's own dynamics move.
+        props: ids of the static props.
         sensors: collision sensors by the actor they sit on.
 
     """
@@ -260,6 +266,7 @@ class WorldState:
     actors: ActorTable = dataclasses.field(default_factory=ActorTable)
     spectator: int = 0
     driven: list[int] = dataclasses.field(default_factory=list)
+    props: list[int] = dataclasses.field(default_factory=list)
     sensors: dict[int, list[int]] = dataclasses.field(default_factory=dict)
 
     def new_id(self) -> int:

@@ -1,88 +1,285 @@
 """Traffic from SUMO as actors: started, kept up and taken away with the actor ``controller.traffic.sumo``."""
 
-import dataclasses
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import libsumo
 import numpy as np
-from libsumo import constants
 
-from craft_lightning.errors import CraftError
-from craft_lightning.simulation.embedded.state import VEHICLE, WALKER, Actor
+from craft_lightning.simulation.embedded import drivers
+from craft_lightning.simulation.embedded.mirror import Mirror, bumper
+from craft_lightning.simulation.embedded.pedestrians import Pedestrians
+from craft_lightning.simulation.embedded.state import PROP, VEHICLE, WALKER, Actor
+from craft_lightning.simulation.embedded.streets import Streets, random_way, read_streets
+from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
+from craft_lightning.simulation.embedded.vehicle_rows import VehicleRows
+from craft_lightning.simulation.embedded.yielding import HARD_BRAKE, speed_caps
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.world import World
 
-
-@dataclasses.dataclass(frozen=True)
-class TrafficOptions:
-    """Attributes of ``controller.traffic.sumo``; drivers differ by what is drawn for each of them once, at spawn.
-
-    Attributes:
-        seed: of everything random in the traffic.
-        vehicles: kept on the road.
-        walkers: kept on the pavements.
-        warmup: simulated seconds that traffic runs inside the spawn call.
-        tau: mean time headway [s]; ``tau_spread`` its standard deviation.
-        speed_factor: mean of the wanted speed over the limit; ``speed_factor_spread`` its standard deviation.
-        min_gap: mean gap at standstill [m]; ``min_gap_spread`` its standard deviation.
-        ignore_foe_share: share of drivers that push into junctions against slow foes.
-
-    """
-
-    seed: int = 0
-    vehicles: int = 20
-    walkers: int = 0
-    warmup: float = 8.0
-    tau: float = 1.2
-    tau_spread: float = 0.3
-    speed_factor: float = 1.0
-    speed_factor_spread: float = 0.1
-    min_gap: float = 2.5
-    min_gap_spread: float = 0.5
-    ignore_foe_share: float = 0.02
-
-    @classmethod
-    def from_attributes(cls, attributes: list[list[Any]]) -> "TrafficOptions":
-        """Read the attributes of a spawned controller.
-
-        Raises:
-            CraftError: a value is no number, or negative.
-
-        """
-        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for name, _, text in attributes:
-            if name not in kinds:
-                continue
-            try:
-                values[name] = int(text) if kinds[name] in (int, "int") else float(text)
-            except ValueError as cause:
-                raise CraftError(f"attribute '{name}' of controller.traffic.sumo is '{text}'; give a number") from cause
-            if not math.isfinite(values[name]) or values[name] < 0:
-                raise CraftError(f"attribute '{name}' of controller.traffic.sumo is {text}; give a number of at least 0")
-        return cls(**values)
+# Distances between the centres of bodies when vehicles are put in [m].
+CLEAR_OF_CLIENTS = 12.0
+CLEAR_OF_TRAFFIC = 18.0
+START_CLEAR_OF_CLIENTS = 25.0
+RESPAWN_CLEAR_OF_CLIENTS = 70.0
+# A vehicle that found no gap within this time is put in elsewhere [s].
+PATIENCE = 1.0
+RESPAWN_EVERY = 20  # ticks between two looks for missing vehicles
+EDGES_OF_A_WAY = 120
+# SUMO's speed modes: all rules; all but the limit on braking, for emergencies.
+ALL_RULES, MAY_BRAKE_HARD = 31, 27
 
 
 class Traffic:
-    """stub to be replaced"""
+    """SUMO's vehicles and walkers of one episode.
+
+    Attributes:
+        controller: id of the controller actor, 0 while there is no traffic.
+        mirror: client-controlled vehicles as SUMO sees them.
+        streets: where traffic can go.
+
+    """
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self.controller = 0
+        self.options = TrafficOptions(vehicles=0)
+        self.random = np.random.default_rng(0)
+        self.rows = VehicleRows()
+        self.pedestrians = Pedestrians(self)
+        self._pending: dict[str, tuple[str, float]] = {}  # put into SUMO but not on the road yet: blueprint, until when
+        self._held: dict[str, float] = {}  # hit vehicles and until when they stand
+        self._restrained: set[str] = set()
+        self._count = 0
+        self._tick = 0
+        self.streets: Streets = read_streets()
+        self.mirror = Mirror(world.town, self.streets.edges[0])
 
-    def restart(self) -> None: ...
+    # ---- beginning and end ---------------------------------------------------------------------------------------
+
+    def begin(self, controller: int, options: TrafficOptions) -> None:
+        """Fill the streets: load SUMO anew with the seed, put vehicles in, and let them run for the warm-up.
+
+        Vehicles are spread over the town and move when this returns; none is near a body that a client controls.
+        """
+        self.controller, self.options = controller, options
+        self._fill()
+
+    def restart(self) -> None:
+        """Begin anew after SUMO was loaded anew (its step changed); without traffic only the mirrors are lost."""
+        self.world.destroy_quietly(self._take_all())
+        self._fill()
+
+    def end(self) -> set[int]:
+        """Empty the streets and return the ids of the actors that go."""
+        self.controller, self.options = 0, TrafficOptions(vehicles=0)
+        for name in self._pending:
+            libsumo.vehicle.remove(name)
+        return self._take_all()
+
+    def _take_all(self) -> set[int]:
+        gone = set(self.rows.actor_ids())
+        gone |= self.pedestrians.actor_ids()
+        for actor_id in gone:
+            self.forget({actor_id})
+        self._pending.clear()
+        self._held.clear()
+        self._restrained.clear()
+        return gone
+
+    def _fill(self) -> None:
+        world, options = self.world, self.options
+        delta = world.delta
+        self.random = np.random.default_rng([options.seed, 0x7AFF1C])
+        world.sumo.load(world.town.net, delta, options.seed % (1 << 31))
+        self.mirror = Mirror(world.town, self.streets.edges[0])
+        self.rows.clear()
+        self._count = 0
+        if not self.controller:
+            world.board.refresh()
+            return
+        # Every seed meets the lights at another moment of their cycle.
+        world.board.reset({name: float(self.random.random() * 200.0) for name in world.board.plans})
+        self._put_in(options.vehicles, START_CLEAR_OF_CLIENTS)
+        self.pedestrians.put_in(options.walkers)
+        for _ in range(round(options.warmup / delta)):
+            world.board.advance(delta)
+            self.step(delta)
+        self._clear_clients(delta)
+
+    def _clear_clients(self, delta: float) -> None:
+        """Move vehicles that came close to a client's body during the warm-up elsewhere."""
+        for _ in range(3):
+            close = self._near_clients(self.rows.xy(), CLEAR_OF_CLIENTS)
+            names = [name for name, near in zip(self.rows.names, close, strict=True) if near]
+            if not names:
+                return
+            gone = {self.rows.actor_of(name) for name in names}
+            self.world.destroy_quietly(gone)
+            self._put_in(len(names), START_CLEAR_OF_CLIENTS)
+            self.world.board.advance(delta)
+            self.step(delta)
+
+    # ---- the step ------------------------------------------------------------------------------------------------
+
     def step(self, delta: float) -> None:
+        """Advance SUMO by one tick and bring the actors up to date."""
+        world = self.world
+        driven = [world.state.actors.by_id[actor_id] for actor_id in world.state.driven]
+        self.mirror.follow(driven)
+        if self._held:
+            self._release()
         libsumo.simulationStep()
+        self._tick += 1
+        if not self.controller:
+            return
+        self._adopt()
+        gone = self.rows.read(world, delta)
+        gone |= self.pedestrians.read(delta)
+        if gone:
+            world.destroy_quietly(gone)
+        self._yield(driven, delta)
+        if self._tick % RESPAWN_EVERY == 0:
+            self._keep_up()
 
-    def begin(self, a: int, o: TrafficOptions) -> None:
-        self.controller = a
+    def _adopt(self) -> None:
+        """Make actors of the vehicles that SUMO put on the road in this step."""
+        if not self._pending:
+            return
+        for name in libsumo.simulation.getDepartedIDList():
+            blueprint, _ = self._pending.pop(name, ("", 0.0))
+            if blueprint:
+                colour = drivers.PALETTE[int(self.random.integers(len(drivers.PALETTE)))]
+                attributes = drivers.attributes(self.world.library.get(blueprint), colour)
+                actor = self.world.adopt(blueprint, VEHICLE, (0.0,) * 6, attributes, name)
+                self.rows.add(name, actor)
 
-    def end(self) -> list[int]:
-        self.controller = 0
-        return []
+    def _keep_up(self) -> None:
+        """Put vehicles in for those that arrived or found no gap, out of the clients' sight."""
+        now = libsumo.simulation.getTime()
+        for name in [name for name, (_, until) in self._pending.items() if until < now]:
+            del self._pending[name]
+            libsumo.vehicle.remove(name)
+        missing = self.options.vehicles - len(self.rows.names) - len(self._pending)
+        if missing > 0:
+            self._put_in(missing, RESPAWN_CLEAR_OF_CLIENTS)
+        self.pedestrians.keep_up()
 
-    def forget(self, gone: set[int]) -> None: ...
-    def hit(self, a: Actor, until: float) -> None: ...
-    def relocate(self, a: Actor) -> None: ...
+    def _put_in(self, count: int, clear_of_clients: float) -> None:
+        """Put vehicles into SUMO at places drawn at random that are clear of others."""
+        streets, random = self.streets, self.random
+        taken = list(self.rows.xy())
+        near = self._near_clients(streets.place_xy, clear_of_clients)
+        now = libsumo.simulation.getTime()
+        for place in random.permutation(len(streets.place_xy)):
+            if count == 0:
+                return
+            xy = streets.place_xy[place]
+            if near[place] or (taken and np.square(np.array(taken) - xy).sum(1).min() < CLEAR_OF_TRAFFIC**2):
+                continue
+            taken.append(xy)
+            self._count += 1
+            name = f"traffic{self._count}"
+            way = random_way(streets, int(streets.place_edge[place]), EDGES_OF_A_WAY, random)
+            blueprint = drivers.put_in(
+                name,
+                way,
+                int(streets.place_lane[place]),
+                float(streets.place_position[place]),
+                self.options,
+                self.world.library,
+                random,
+            )
+            self._pending[name] = (blueprint, now + PATIENCE)
+            count -= 1
+
+    def _near_clients(self, xy: np.ndarray, distance: float) -> np.ndarray:
+        """Return [N] whether a place is near a body that SUMO does not drive."""
+        near = np.zeros(len(xy), bool)
+        for actor in self.world.state.actors.order:
+            if actor.kind in (VEHICLE, WALKER) and not actor.sumo:
+                near |= np.square(xy - np.array(actor.motion[:2])).sum(1) < distance**2
+        return near
+
+    # ---- what clients do to traffic ------------------------------------------------------------------------------
+
+    def _yield(self, driven: list[Actor], delta: float) -> None:
+        """Let vehicles brake for bodies that SUMO does not know."""
+        bodies = [actor for actor in driven if actor.kind == WALKER or actor.id in self.mirror.loose]
+        bodies += self.world.props()
+        if (not bodies and not self._restrained) or not self.rows.names:
+            return
+        caps = np.full(len(self.rows.names), np.inf)
+        traffic = self.rows.shapes(self.world)
+        if bodies:
+            caps = speed_caps(traffic, np.array([_shape(actor) for actor in bodies]))
+        speeds = traffic[:, 5]
+        # A vehicle that may go much faster than it does needs no restraint.
+        for row in np.flatnonzero(caps < speeds + 3.0):
+            name = self.rows.names[row]
+            if name in self._held:
+                continue
+            if name not in self._restrained:
+                self._restrained.add(name)
+                libsumo.vehicle.setSpeedMode(name, MAY_BRAKE_HARD)
+            libsumo.vehicle.setSpeed(name, max(float(caps[row]), float(speeds[row]) - HARD_BRAKE * delta, 0.0))
+        free = {self.rows.names[row] for row in np.flatnonzero(caps >= speeds + 3.0)}
+        for name in sorted(self._restrained & free):
+            self._restrained.discard(name)
+            if name not in self._held:
+                _let_go(name)
+
+    def hit(self, actor: Actor, until: float) -> None:
+        """Make one of SUMO's stand until the given simulated time."""
+        actor.immobile_until = until
+        if actor.kind == WALKER:
+            self.pedestrians.hit(actor)
+            return
+        if actor.sumo not in self._held:
+            libsumo.vehicle.setSpeedMode(actor.sumo, 0)
+            libsumo.vehicle.setSpeed(actor.sumo, 0.0)
+        self._held[actor.sumo] = until
+
+    def _release(self) -> None:
+        now = self.world.state.elapsed
+        for name in [name for name, until in self._held.items() if until <= now]:
+            del self._held[name]
+            if name in self.rows:
+                _let_go(name)
+
+    def relocate(self, actor: Actor) -> None:
+        """Put one of SUMO's vehicles where a client wants it, as far as there is a lane."""
+        if actor.kind == VEHICLE and actor.sumo in self.rows:
+            x, y, angle = bumper(actor)
+            libsumo.vehicle.moveToXY(actor.sumo, "", -1, x, y, angle, 2)
+
+    def forget(self, gone: set[int]) -> None:
+        """Take the SUMO side of actors away that leave the world."""
+        for actor_id in sorted(gone):
+            name = self.rows.remove(actor_id)
+            if name is not None:
+                self._held.pop(name, None)
+                self._restrained.discard(name)
+            else:
+                self.pedestrians.remove(actor_id)
+                self.mirror.forget(actor_id)
+
+
+def _let_go(name: str) -> None:
+    libsumo.vehicle.setSpeedMode(name, ALL_RULES)
+    libsumo.vehicle.setSpeed(name, -1.0)
+
+
+def _shape(actor: Actor) -> tuple[float, ...]:
+    """Return x, y, yaw [rad], half length, half width, vx, vy."""
+    motion = actor.motion
+    moving = actor.kind != PROP
+    return (
+        motion[0],
+        motion[1],
+        float(np.radians(motion[4])),
+        actor.extent[0],
+        actor.extent[1],
+        motion[6] if moving else 0.0,
+        motion[7] if moving else 0.0,
+    )

@@ -27,7 +27,8 @@ from craft_lightning.simulation.embedded.state import (
 )
 from craft_lightning.simulation.embedded.streams import StreamHub
 from craft_lightning.simulation.embedded.town import TownShelf
-from craft_lightning.simulation.embedded.traffic import Traffic, TrafficOptions
+from craft_lightning.simulation.embedded.traffic import Traffic
+from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
 
 DEFAULT_DELTA = 0.05  # s of a tick where the client names none
 TRAFFIC = "controller.traffic.sumo"
@@ -224,6 +225,8 @@ class World:
                 self.state.sensors.setdefault(parent, []).append(actor.id)
         elif actor.driven:
             self.state.driven.append(actor.id)
+        elif kind == PROP:
+            self.state.props.append(actor.id)
         if options is not None:
             self.traffic.begin(actor.id, options)
         return actor
@@ -283,6 +286,13 @@ class World:
         gone.update(sensor for actor_id in going for sensor in self.state.sensors.get(actor_id, ()))
         if self.traffic.controller in gone:
             gone.update(self.traffic.end())
+        self.destroy_quietly(gone)
+        return found
+
+    def destroy_quietly(self, gone: set[int]) -> None:
+        """Take actors out of the world, and out of SUMO; unknown ids are ignored."""
+        if not gone:
+            return
         self.traffic.forget(gone)
         for actor_id in sorted(gone):
             stream = self._streams.pop(actor_id, None)
@@ -291,9 +301,13 @@ class World:
             self.state.sensors.pop(actor_id, None)
         for sensors in self.state.sensors.values():
             sensors[:] = [sensor for sensor in sensors if sensor not in gone]
-        actors.remove(gone)
+        self.state.actors.remove(gone)
         self.state.driven = [actor_id for actor_id in self.state.driven if actor_id not in gone]
-        return found
+        self.state.props = [actor_id for actor_id in self.state.props if actor_id not in gone]
+
+    def props(self) -> list[Actor]:
+        """Return the static props."""
+        return [self.state.actors.by_id[actor_id] for actor_id in self.state.props]
 
     def move(self, actor: Actor, pose: tuple[float, ...]) -> None:
         """Put an actor somewhere else, keeping its velocity."""
