@@ -9,20 +9,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from craft_lightning.conventions import (
-    BEV_CELLS,
-    BEV_CHANNELS,
-    EGO_FEATURES,
-    EVENTS,
-    MAX_AGENTS,
-    MAX_ROUTE_LANES,
-    MAX_STOP_LINES,
-    ROUTE_FEATURE_POINTS,
-    ROUTE_POINTS,
-)
+from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, EVENTS, ROUTE_FEATURE_POINTS
 from craft_lightning.counterfactual.rollout import Rollout
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.structures import Observation, Scene, Transition
+from craft_lightning.testing.straight_road import empty_scene, straight_road
 
 
 def random_observation(states: int, generator: torch.Generator) -> Observation:
@@ -36,26 +27,13 @@ def random_observation(states: int, generator: torch.Generator) -> Observation:
     )
 
 
-def empty_scene(states: int) -> Scene:
-    """Return scenes without anybody else, standing at the origin of town 0 at the start of a straight route."""
-    return Scene(
-        town=torch.zeros(states, dtype=torch.int64),
-        ego_pose=torch.zeros(states, 3, dtype=torch.float64),
-        ego_motion=torch.zeros(states, 4),
-        ego_size=torch.tensor([4.5, 2.0, 2.8]).expand(states, 3).clone(),
-        agents=torch.zeros(states, MAX_AGENTS, 8),
-        agent_kind=torch.zeros(states, MAX_AGENTS, dtype=torch.int64),
-        agent_junction=torch.zeros(states, MAX_AGENTS, dtype=torch.bool),
-        route=torch.stack([torch.arange(ROUTE_POINTS) - 10.0, torch.zeros(ROUTE_POINTS)], 1).repeat(states, 1, 1),
-        route_lanes=torch.full((states, MAX_ROUTE_LANES), -1),
-        stop_lines=torch.zeros(states, MAX_STOP_LINES, 4),
-        stop_kind=torch.zeros(states, MAX_STOP_LINES, dtype=torch.int64),
-        batch_size=[states],
-    )
-
-
 def synthetic_transitions(
-    policy: PolicyAdapter, count: int = 64, seed: int = 0, episode: int = 8, collisions: float = 0.3
+    policy: PolicyAdapter,
+    count: int = 64,
+    seed: int = 0,
+    episode: int = 8,
+    collisions: float = 0.3,
+    scene: Scene | None = None,
 ) -> Transition:
     """Return ``count`` transitions of made-up episodes, scored and sampled by ``policy``.
 
@@ -65,6 +43,7 @@ def synthetic_transitions(
         seed: fixes everything but the policy.
         episode: decisions an episode lasts.
         collisions: probability that an episode's last decision is a collision.
+        scene: the visited states [count]; None for an empty straight road (``straight_road``).
 
     """
     generator = torch.Generator().manual_seed(seed)
@@ -85,7 +64,7 @@ def synthetic_transitions(
     return Transition(
         context=context,
         candidates=candidates,
-        scene=empty_scene(count),
+        scene=empty_scene(count) if scene is None else scene,
         events=events,
         continues=(~last).float(),
         rollout=1000 * seed + torch.arange(count) // episode,
@@ -133,10 +112,17 @@ class SyntheticDataModule(LightningDataModule):
         batch_size: transitions in a mini-batch.
         seed: base seed; an iteration depends on (seed, iteration, policy).
 
+    Attributes:
+        scene: the visited states of every iteration, None for an empty straight road.
+        grids: road grids given to the losses.
+
     """
+
+    scene: Scene | None = None
 
     def __init__(self, transitions: int = 64, passes: int = 2, batch_size: int = 16, seed: int = 0) -> None:
         super().__init__()
+        self.grids: list[Any] = [straight_road()]
         self.transitions, self.passes, self.batch_size, self.seed = transitions, passes, batch_size, seed
 
     def train_dataloader(self) -> DataLoader:
@@ -156,8 +142,8 @@ class _SyntheticIteration(IterableDataset):
         assert trainer is not None  # Lightning attaches it before any loader is read
         seed = data.seed + 10_000 * trainer.current_epoch
         module: Any = trainer.lightning_module
-        transitions = synthetic_transitions(module.adapter, data.transitions, seed)
-        module.annotate(transitions, [])
+        transitions = synthetic_transitions(module.adapter, data.transitions, seed, scene=data.scene)
+        module.annotate(transitions, data.grids)
         module.log_collection([], transitions, 1.0, 0)
         generator = torch.Generator().manual_seed(seed)
         for _ in range(data.passes):
