@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -180,6 +181,7 @@ class EmbeddedServer:
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.terminate()
+                self._process.send_signal(signal.SIGCONT)  # a frozen server cannot obey before it runs again
                 try:
                     self._process.wait(3.0)
                 except subprocess.TimeoutExpired:

@@ -118,10 +118,10 @@ TOWN = load_town("craftville")
 def open_session(timeout=10.0):
     return Session("127.0.0.1", PORT, TOWN, timeout=timeout)
 
-def straight_route(length=60.0, before_light=False):
+def straight_route(length=60.0, before_light=False, margin=75.0):
     '''A route along one long lane, or along its last metres and over the stop line at its end.'''
     network = TOWN.network
-    lanes = np.flatnonzero((network.lane_kind == 1) & ~network.lane_junction & (network.lane_length > 75.0))
+    lanes = np.flatnonzero((network.lane_kind == 1) & ~network.lane_junction & (network.lane_length > margin))
     if before_light:
         lanes = np.intersect1d(lanes, network.line_lane)
     lane = int(lanes[0])

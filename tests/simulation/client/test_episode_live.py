@@ -129,23 +129,64 @@ def test_stepping_after_the_end_and_bad_plans(run_script, live_server):
     assert "NaN" in messages[1]
 
 
-def test_a_server_that_dies_costs_the_episode_not_the_run(run_script):
-    """The client either raises WorldError or aborts its own process; both are seen by whoever supervises it."""
+@pytest.mark.parametrize("fault", ["SIGKILL", "SIGSTOP"])
+def test_a_server_that_dies_or_freezes_costs_the_episode_not_the_run(run_script, fault):
+    """The client raises WorldError or aborts its own process; both are seen by whoever supervises it."""
     with EmbeddedServer("craftville") as server:
         body = f"""
-        session = open_session(timeout=2.0)
+        session = open_session(timeout=1.5)
         episode = RouteEpisode(session, TOWN)
         result = episode.reset(EpisodeSpec(straight_route(), vehicles=0, walkers=0))
-        os.kill({server.pid}, signal.SIGKILL)
+        os.kill({server.pid}, signal.{fault})
         try:
             while True:
                 result = episode.step(follow_route(result.scene))
         except WorldError as error:
-            print(json.dumps(str(error)), flush=True)
-            os._exit(0)
+            message = str(error)
+        session.close()
+        print(json.dumps(message), flush=True)
+        os._exit(0)
         """
         died = (0, -signal.SIGABRT, -signal.SIGSEGV)
         message = run_script(body, server.port, expect=died)
     if message is not None:
         assert "collected again" in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("driver", ["blind", "expert"])
+def test_a_scenario_on_the_route(run_script, live_server, driver):
+    """A lead vehicle brakes hard: who follows the line blindly runs into it, the expert does not."""
+    answer = run_script(
+        f"""
+        from craft_lightning.roads.routes import ScenarioConfig
+        route = straight_route(length=90.0, margin=105.0)
+        x, y, z = route.waypoints[0]
+        yaw = float(np.arctan2(*(route.waypoints[1] - route.waypoints[0])[[1, 0]]))
+        far = (x + 25.0 * np.cos(yaw), y + 25.0 * np.sin(yaw), z, yaw)
+        scenario = ScenarioConfig("HardBreakRoute_1", "HardBreakRoute", far)
+        route = dataclasses.replace(route, scenarios=(scenario,))
+        with open_session() as session:
+            episode = RouteEpisode(session, TOWN)
+            spec = EpisodeSpec(route, seed=1, vehicles=0, walkers=0)
+            if {driver!r} == "blind":
+                results = blind(episode, spec)
+            else:
+                results = [episode.reset(spec)]
+                while not results[-1].done:
+                    results.append(episode.expert_step())
+            agents = max(int((result.scene["agent_kind"] > 0).sum()) for result in results)
+            episode.clear()
+            left = [actor.type_id for actor in session.world.get_actors() if actor.type_id.startswith("vehicle.")]
+            print(json.dumps({{"record": results[-1].record, "agents": agents, "left": left}}))
+        """,
+        live_server.port,
+    )
+    record = RouteRecord.from_dict(answer["record"])
+    assert record.scenario == "HardBreakRoute"
+    assert answer["agents"] >= 1
+    assert answer["left"] == []
+    if driver == "blind":
+        assert record.collisions_vehicle == 1
+    else:
+        assert record.success
