@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from craft_lightning.control import BicycleParameters, TrackerParameters
+from craft_lightning.counterfactual.advantage import explained_variance, group_advantage
 from craft_lightning.counterfactual.parameters import DecayParameters, RewardParameters
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
@@ -84,8 +85,6 @@ class CounterfactualProxy(LossCallback):
             CraftError: a return of a valid candidate is not finite, or the policy's poses are not at 0.1 s.
 
         """
-        from craft_lightning.counterfactual.advantage import group_advantage
-
         dt = module.adapter.spec.dt
         if abs(dt - 0.1) > 1e-6:
             raise CraftError(
@@ -150,10 +149,8 @@ def _statistics(transitions: Transition, rollouts: _Rollouts, floor: float) -> d
         "collision_share": (rollouts.collided & mask).sum() / mask.sum(),
         "distinct_share": (rollouts.distinct / count).mean(),
     }
-    # Of 2 s that are scored only the first 0.5 s are executed: the squared correlation of that piece inside the groups.
-    first = rollouts.first.masked_fill(~mask, 0.0)
-    first = (first - (first.sum(1) / count)[:, None]).masked_fill(~mask, 0.0)
-    spread = first.square().sum() * centred.square().sum()
-    if spread > 0:
-        values["executed_variance_share"] = (first * centred).sum().square() / spread
+    # Of the whole horizon that is scored, only the first 0.5 s are executed before the next decision.
+    explained = explained_variance(rollouts.first, rollouts.returns, mask)
+    if torch.isfinite(explained).any():
+        values["executed_variance_share"] = explained.nanmean()
     return values
