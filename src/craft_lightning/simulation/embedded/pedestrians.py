@@ -18,7 +18,6 @@ _PLACE, _ANGLE, _SPEED = constants.VAR_POSITION, constants.VAR_ANGLE, constants.
 MODELS = 30  # walker blueprints
 SPEED_BOUNDS = (0.9, 1.8)  # m/s
 MEAN_SPEED, SPEED_SPREAD = 1.35, 0.2
-FARTHEST_WALK = 400.0  # m as the crow flies
 TRIES = 20
 
 
@@ -33,12 +32,26 @@ class Pedestrians:
     def __init__(self, traffic: "Traffic") -> None:
         self._traffic = traffic
         self._actors: dict[str, Actor] = {}
+        self._waiting: list[str] = []  # put into SUMO but not walking yet
         self._count = 0
-        self._held: dict[str, float] = {}
 
     def actor_ids(self) -> set[int]:
         """Return the ids of the walkers."""
         return {actor.id for actor in self._actors.values()}
+
+    def clear(self) -> None:
+        """Forget all walkers."""
+        self._actors.clear()
+        self._waiting.clear()
+        self._count = 0
+
+    def call_off(self) -> None:
+        """Take those back that SUMO has not put on a pavement yet."""
+        for name in self._waiting:
+            if name in libsumo.person.getIDList():
+                libsumo.person.unsubscribe(name)
+                libsumo.person.removeStages(name)
+        self._waiting.clear()
 
     def put_in(self, count: int) -> None:
         """Put pedestrians on pavements drawn at random; towns without pavements have none."""
@@ -49,9 +62,7 @@ class Pedestrians:
             for _ in range(TRIES):
                 start, goal = random.integers(len(streets.pavements), size=2).tolist()
                 at, to, speed = random.random(2).tolist() + [random.standard_normal()]
-                walk = libsumo.simulation.findIntermodalRoute(
-                    streets.pavements[start], streets.pavements[goal], "", -1.0, 0, 1.0, 0.0
-                )
+                walk = libsumo.simulation.findIntermodalRoute(streets.pavements[start], streets.pavements[goal])
                 if len(walk) == 1 and walk[0].edges:
                     self._add(
                         list(walk[0].edges),
@@ -67,17 +78,22 @@ class Pedestrians:
         libsumo.person.add(name, edges[0], at, typeID=WALKER_TYPE)
         libsumo.person.appendWalkingStage(name, edges, to, speed=speed)
         libsumo.person.subscribe(name, (_PLACE, _ANGLE, _SPEED))
-        model = f"walker.pedestrian.{1 + self._count % MODELS:04d}"
+        self._waiting.append(name)
+
+    def _adopt(self, name: str) -> None:
         world = self._traffic.world
-        actor = world.adopt(model, WALKER, (0.0, 0.0, -500.0, 0.0, 0.0, 0.0), [["role_name", STRING, "traffic"]], name)
-        self._actors[name] = actor
+        model = f"walker.pedestrian.{1 + int(name.removeprefix('person')) % MODELS:04d}"
+        self._actors[name] = world.adopt(model, WALKER, (0.0,) * 6, [["role_name", STRING, "traffic"]], name)
 
     def read(self, delta: float) -> set[int]:
         """Copy places from SUMO into the actor table; returns the walkers that arrived."""
-        if not self._actors:
+        if not self._actors and not self._waiting:
             return set()
         world = self._traffic.world
         results = libsumo.person.getAllSubscriptionResults()
+        for name in [name for name in self._waiting if name in results]:
+            self._waiting.remove(name)
+            self._adopt(name)
         gone: set[int] = set()
         rows, index = world.state.actors.rows, world.state.actors.index
         for name, actor in list(self._actors.items()):
@@ -102,7 +118,7 @@ class Pedestrians:
 
     def keep_up(self) -> None:
         """Put pedestrians in for those that arrived."""
-        missing = self._traffic.options.walkers - len(self._actors)
+        missing = self._traffic.options.walkers - len(self._actors) - len(self._waiting)
         if missing > 0:
             self.put_in(missing)
 

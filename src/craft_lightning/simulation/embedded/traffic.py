@@ -66,26 +66,23 @@ class Traffic:
         self._fill()
 
     def restart(self) -> None:
-        """Begin anew after SUMO was loaded anew (its step changed); without traffic only the mirrors are lost."""
+        """Begin anew with another length of SUMO's steps, traffic from its seed."""
         self.world.destroy_quietly(self._take_all())
         self._fill()
 
     def end(self) -> set[int]:
         """Empty the streets and return the ids of the actors that go."""
         self.controller, self.options = 0, TrafficOptions(vehicles=0)
-        for name in self._pending:
-            libsumo.vehicle.remove(name)
         return self._take_all()
 
     def _take_all(self) -> set[int]:
-        gone = set(self.rows.actor_ids())
-        gone |= self.pedestrians.actor_ids()
-        for actor_id in gone:
-            self.forget({actor_id})
+        for name in self._pending:
+            libsumo.vehicle.remove(name)
+        self.pedestrians.call_off()
         self._pending.clear()
         self._held.clear()
         self._restrained.clear()
-        return gone
+        return set(self.rows.actor_ids()) | self.pedestrians.actor_ids()
 
     def _fill(self) -> None:
         world, options = self.world, self.options
@@ -94,6 +91,7 @@ class Traffic:
         world.sumo.load(world.town.net, delta, options.seed % (1 << 31))
         self.mirror = Mirror(world.town, self.streets.edges[0])
         self.rows.clear()
+        self.pedestrians.clear()
         self._count = 0
         if not self.controller:
             world.board.refresh()

@@ -115,9 +115,7 @@ class World:
         before = self.delta
         self.state.settings = settings
         if self.delta != before:
-            self.sumo.load(self.town.net, self.delta, 0)
             self.traffic.restart()
-            self.board.refresh()
         self.publish()
         return self.state.frame
 
