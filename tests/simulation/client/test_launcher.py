@@ -24,6 +24,7 @@ def test_a_taken_port_is_left_alone():
     wanted = block.first
     block.close()
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an earlier server may linger in TIME_WAIT
         holder.bind(("127.0.0.1", wanted + 1))
         holder.listen()
         with pytest.raises(CraftError, match=f"port {wanted}"):
