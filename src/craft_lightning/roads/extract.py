@@ -84,11 +84,25 @@ def _speed(element: ElementTree.Element | None) -> float | None:
 
 
 def extract_arrays(opendrive: OpenDrive) -> dict[str, np.ndarray]:
-    """Return the arrays of ``RoadNetwork`` (all fields but name and digest)."""
+    """Return the arrays of ``RoadNetwork`` (all fields but name and digest).
+
+    Raises:
+        CraftError: the file holds no lane that carla.Map can follow, or carla.Map refuses it.
+
+    """
+    try:
+        return _extract(opendrive)
+    except (RuntimeError, IndexError) as error:  # what carla.Map raises on inconsistent roads
+        raise CraftError(
+            f"{opendrive.source} is not consistent: carla.Map says '{error}'; export the map again as OpenDRIVE 1.4"
+        ) from error
+
+
+def _extract(opendrive: OpenDrive) -> dict[str, np.ndarray]:
     root = ElementTree.fromstring(opendrive.text)
     carla_map = opendrive.carla_map()
     lanes, road_ids = lane_table(root, opendrive.source)
-    numbers = [_carla_road(name) for name in road_ids]
+    numbers = [_carla_road(name, opendrive.source) for name in road_ids]
     lanes, points, starts = _sample(carla_map, lanes, numbers)
     index = {(lane.road, lane.section, lane.lane_id): k for k, lane in enumerate(lanes)}
     if not lanes:
@@ -128,12 +142,12 @@ def extract_arrays(opendrive: OpenDrive) -> dict[str, np.ndarray]:
     return arrays | stop_lines(carla_map, lanes, road_number, arrays)
 
 
-def _carla_road(name: str) -> int:
+def _carla_road(name: str, source: str) -> int:
     """Return the number by which carla.Map knows a road (it reads ids as unsigned integers)."""
     try:
         return int(name)
     except ValueError as error:
-        raise CraftError(f"road id '{name}' is not a number, which carla.Map needs; number the roads") from error
+        raise CraftError(f"{source}: road id '{name}' is not a number, which carla.Map needs; number the roads") from error
 
 
 def _sample(carla_map: Any, lanes: list[Lane], numbers: list[int]) -> tuple[list[Lane], np.ndarray, np.ndarray]:
@@ -249,7 +263,8 @@ def _lane_changes_and_marks(
         waypoint = carla_map.get_waypoint_xodr(numbers[lane.road], lane.lane_id, 0.5 * (lane.start + lane.end))
         change = str(waypoint.lane_change)
         changes[k] = change in ("Left", "Both"), change in ("Right", "Both")
-        marks.append((str(waypoint.left_lane_marking.type), str(waypoint.right_lane_marking.type)))
+        left, right = waypoint.left_lane_marking, waypoint.right_lane_marking
+        marks.append(("NONE" if left is None else str(left.type), "NONE" if right is None else str(right.type)))
     return changes, marks
 
 

@@ -23,8 +23,9 @@ import sys, carla
 text = sys.stdin.buffer.read().decode("utf-8")
 road_map = carla.Map(sys.argv[1], text)
 waypoints = road_map.generate_waypoints(5.0)
-for waypoint in waypoints[::50]:
-    waypoint.next(2.0); waypoint.get_left_lane(); waypoint.get_right_lane(); waypoint.left_lane_marking
+for waypoint in waypoints:
+    waypoint.next(2.0); waypoint.lane_change; waypoint.left_lane_marking; waypoint.right_lane_marking
+    waypoint.get_left_lane(); waypoint.get_right_lane()
 road_map.get_topology()
 road_map.get_all_landmarks()
 print("waypoints", len(waypoints))
