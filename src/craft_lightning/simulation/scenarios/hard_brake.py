@@ -163,8 +163,9 @@ def _distance(speed: float, time_gap: float) -> float:
 def _is_car(blueprint: Any) -> bool:
     """Whether a vehicle blueprint is an ordinary car: four wheels, no bus, truck or emergency vehicle."""
 
-    def attribute(name: str, default: str) -> str:
-        return str(blueprint.get_attribute(name).as_str()).lower() if blueprint.has_attribute(name) else default
-
-    wanted = {"number_of_wheels": ("4",), "special_type": ("", "electric", "taxi"), "base_type": ("", "car")}
-    return all(attribute(name, values[0]) in values for name, values in wanted.items())
+    if blueprint.has_attribute("number_of_wheels") and blueprint.get_attribute("number_of_wheels").as_int() != 4:
+        return False
+    for name, wanted in (("special_type", ("", "electric", "taxi")), ("base_type", ("", "car"))):
+        if blueprint.has_attribute(name) and blueprint.get_attribute(name).as_str().lower() not in wanted:
+            return False
+    return True
