@@ -79,7 +79,6 @@ class Comparison:
             "zero_weights" (the same recipe trained with every loss weight at 0).
         reference: the arm that differences are taken from.
         seeds: seeds of traffic and scenarios; every arm drives every route once with each.
-        routes: route suite or file; empty = the evaluation routes of the data.
         output: folder for comparison.json and comparison.png; empty = the run's log folder.
         resamples: bootstrap resamples.
         confidence: confidence level of the intervals.
@@ -92,7 +91,6 @@ class Comparison:
     arms: list[str] = dataclasses.field(default_factory=lambda: ["expert", "pretrained", "craft", "zero_weights"])
     reference: str = "pretrained"
     seeds: list[int] = dataclasses.field(default_factory=lambda: [0])
-    routes: str = ""
     output: str = ""
     resamples: int = 10_000
     confidence: float = 0.95

@@ -1,0 +1,96 @@
+"""What a checkpoint gives to a run, and what it does not: settings come from recipes and the command line."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from craft_lightning.errors import CraftError
+
+# Names that Lightning resolves itself.
+KEYWORDS = ("last", "best", "hpc", "registry")
+# Settings of the module that are also inside the optimizer's state, with their names there.
+_OPTIMIZER = {"learning_rate": ("lr", "initial_lr"), "weight_decay": ("weight_decay",)}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any] | None:
+    """Read a Lightning checkpoint as tensors and plain values, never executing what is in it.
+
+    Returns:
+        The checkpoint, or None for a name that Lightning resolves itself ("last", "best").
+
+    Raises:
+        CraftError: a file that is missing, broken, no Lightning checkpoint, or would need unpickling.
+
+    """
+    if str(path).startswith(KEYWORDS) and not Path(path).exists():
+        return None
+    if not Path(path).is_file():
+        raise CraftError(f"ckpt_path: there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for broken files; each means the same to the user
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise CraftError(
+            f"ckpt_path: {path} is broken or no checkpoint of tensors and plain numbers, nothing in it was executed "
+            f"({reason}); give a .ckpt that `lightning fit` wrote"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CraftError(f"ckpt_path: {path} has no 'state_dict'; give a .ckpt that `lightning fit` wrote")
+    return checkpoint
+
+
+def describe_resume(path: str | Path, command: str, checkpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return one line: what is taken from the checkpoint, and where its settings and the command line's differ.
+
+    Args:
+        path: the checkpoint.
+        command: "fit" takes optimizer and epoch too, the others only weights.
+        checkpoint: its content.
+        settings: fields of the module from recipes and command line.
+
+    """
+    taken = f"weights, optimizer state and epoch {checkpoint.get('epoch')}" if command == "fit" else "weights"
+    kept = [
+        f"model.{name}={settings[name]} (checkpoint: {old})"
+        for name, old in checkpoint.get("hyper_parameters", {}).items()
+        if name in settings and settings[name] != old and isinstance(old, int | float | str | bool | type(None))
+    ]
+    difference = f", among them {', '.join(kept)}" if kept else ", which agree with the checkpoint's"
+    return f"{path}: taking {taken}; all settings are those of recipes and command line{difference}"
+
+
+class CommandLineWins(Callback):
+    """Puts the run's learning rate and weight decay into the optimizer and scheduler state of a checkpoint.
+
+    Lightning restores both with the optimizer, so that a changed ``--model.learning_rate`` would have no effect. Where
+    they are the checkpoint's own, nothing is touched and a resumed run repeats the uninterrupted one.
+
+    Args:
+        old: the module's settings in the checkpoint.
+
+    """
+
+    def __init__(self, old: Mapping[str, Any] | None = None) -> None:
+        self.old = dict(old or {})
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Change the loaded states before the trainer restores them."""
+        for name, keys in _OPTIMIZER.items():
+            new = pl_module.hparams.get(name)
+            if new is None or name not in self.old or new == self.old[name]:
+                continue
+            ratio = new / self.old[name] if self.old[name] else None
+            for state in checkpoint.get("optimizer_states", []):
+                for group in state["param_groups"]:
+                    for key in keys:
+                        # The current rate keeps its place on the schedule.
+                        group[key] = group[key] * ratio if key == "lr" and ratio is not None else new
+            if name == "learning_rate":
+                for state in checkpoint.get("lr_schedulers", []):
+                    state["base_lrs"] = [new for _ in state["base_lrs"]]
