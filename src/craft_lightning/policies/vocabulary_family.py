@@ -190,7 +190,8 @@ class VocabularyPolicy(PolicyAdapter):
             raise CraftError(f"target is {target}; give a probability between 1/{len(self.table)} and 1")
         with torch.no_grad():
             self.temperature.fill_(1.0)
-            logits = self._masked_logits(context)[0].double()
+            # In parts: held-out sets are larger than mini-batches.
+            logits = torch.cat([self._masked_logits(part)[0] for part in context.split(256)]).double()
         low, high = math.log(1e-3), math.log(1e3)
         # The mean greedy probability falls as the temperature rises, so bisection in the logarithm is safe.
         for _ in range(60):
