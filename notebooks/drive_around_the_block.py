@@ -19,12 +19,12 @@ LONGEST_BLOCK = 700.0  # m
 LIMIT = 300.0  # s of simulated time
 
 
-def turn(a, b):
+def turn(a: float, b: float) -> float:
     """Return the angle from yaw a to yaw b, degrees, clockwise positive."""
     return (b - a + 180.0) % 360.0 - 180.0
 
 
-def way_around_the_block(start):
+def way_around_the_block(start: carla.Waypoint) -> "list[carla.Waypoint] | None":
     """Follow the road, turning right at every junction, until it comes back to where it began; None if it does not."""
     way, current, length = [start], start, 0.0
     while length < LONGEST_BLOCK:
@@ -45,7 +45,7 @@ def way_around_the_block(start):
     return None
 
 
-def find_block(town):
+def find_block(town: carla.Map) -> "tuple[carla.Transform, list[carla.Waypoint]]":
     """Return the shortest closed way around a block that begins at a spawn point, and that spawn point."""
     ways = []
     for pose in town.get_spawn_points():
@@ -58,7 +58,7 @@ def find_block(town):
     return pose, way
 
 
-def control(ego, way, nearest):
+def control(ego: carla.Vehicle, way: "list[carla.Waypoint]", nearest: int) -> "tuple[carla.VehicleControl, int]":
     """Return the control by pure pursuit of the way, and the index of its nearest point."""
     pose, velocity = ego.get_transform(), ego.get_velocity()
     speed = math.hypot(velocity.x, velocity.y)
@@ -87,7 +87,7 @@ def control(ego, way, nearest):
     )
 
 
-def main():
+def main() -> int:
     """Connect, drive once around, and tell how it went."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     client = carla.Client("127.0.0.1", port)
@@ -103,20 +103,24 @@ def main():
         world.tick()
         start = ego.get_location()
         driven, nearest, farthest, last, off = 0.0, 0, 0.0, start, 0.0
-        for tick in range(round(LIMIT / TICK)):
+        ticks = 0
+        while ticks * TICK < LIMIT:
             order, nearest = control(ego, way, nearest)
             ego.apply_control(order)
             world.tick()
+            ticks += 1
             here = ego.get_location()
             driven += here.distance(last)
             last = here
             farthest = max(farthest, here.distance(start))
-            off = max(off, min(point.transform.location.distance(here) for point in way[max(0, nearest - 5) : nearest + 6]))
+            off = max(
+                off, min(point.transform.location.distance(here) for point in way[max(0, nearest - 5) : nearest + 6])
+            )
             if nearest > len(way) - 5 and ego.get_velocity().length() < 0.1:
                 break
         home = ego.get_location().distance(start)
         print(f"the block: {len(way) * STEP:.0f} m, farthest corner {farthest:.0f} m away")
-        print(f"driven: {driven:.0f} m in {(tick + 1) * TICK:.0f} s, never more than {off:.1f} m off the lane's centre")
+        print(f"driven: {driven:.0f} m in {ticks * TICK:.0f} s, never more than {off:.1f} m off the lane's centre")
         print(f"back home: {home:.1f} m from where it began" if home < 10.0 else f"lost: {home:.1f} m from home")
         return 0 if home < 10.0 else 1
     finally:

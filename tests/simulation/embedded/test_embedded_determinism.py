@@ -17,6 +17,7 @@ walker = spawn("walker.pedestrian.0003", along(points, 30.0, right=5.0, up=1.0))
 ticks(1)
 controller = traffic(seed=11, vehicles=20, walkers=6)
 walker.apply_control(carla.WalkerControl(direction=points.get_right_vector() * -1.0, speed=1.0))
+standing = {actor.id for actor in world.get_actors().filter("traffic.*")}
 light = world.get_actors().filter("traffic.traffic_light*")[0]
 digest = hashlib.sha256()
 marks = []
@@ -28,6 +29,9 @@ for k in range({ticks}):
     world.tick()
     snapshot = world.get_snapshot()
     for actor in sorted(snapshot, key=lambda entry: entry.id):
+        # What never moves is looked at now and then.
+        if actor.id in standing and k % 50:
+            continue
         pose, v, w, a = (actor.get_transform(), actor.get_velocity(), actor.get_angular_velocity(),
                          actor.get_acceleration())
         digest.update(struct.pack("<I15d", actor.id, pose.location.x, pose.location.y, pose.location.z,

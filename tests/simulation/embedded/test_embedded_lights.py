@@ -1,5 +1,7 @@
 """Traffic lights through the client, and that SUMO's traffic obeys them."""
 
+import itertools
+
 import pytest
 
 
@@ -27,7 +29,7 @@ def test_cycle_of_a_junction(run):
     )
     order = [state for state, _ in got["history"]]
     following = {"Green": "Yellow", "Yellow": "Red", "Red": "Green"}
-    assert all(following[a] == b for a, b in zip(order, order[1:], strict=False))
+    assert all(following[a] == b for a, b in itertools.pairwise(order))
     green, yellow, _ = got["times"]
     whole = got["history"][1:-1]
     assert all(abs(count * 0.05 - green) < 0.11 for state, count in whole if state == "Green")

@@ -4,7 +4,8 @@ import pytest
 
 STREET = """<?xml version="1.0" standalone="yes"?>
 <OpenDRIVE>
-  <header revMajor="1" revMinor="4" name="street" version="1" date="2026-01-01T00:00:00" north="0" south="0" east="0" west="0"/>
+  <header revMajor="1" revMinor="4" name="street" version="1" date="2026-01-01T00:00:00"
+    north="0" south="0" east="0" west="0"/>
   <road name="" length="300.0" id="1" junction="-1">
     <link/>
     <type s="0.0" type="town"><speed max="50" unit="km/h"/></type>
@@ -14,9 +15,11 @@ STREET = """<?xml version="1.0" standalone="yes"?>
     <lanes>
       <laneOffset s="0.0" a="0.0" b="0.0" c="0.0" d="0.0"/>
       <laneSection s="0.0">
-        <left><lane id="1" type="driving" level="false"><link/><width sOffset="0.0" a="3.5" b="0" c="0" d="0"/></lane></left>
+        <left><lane id="1" type="driving" level="false"><link/>
+          <width sOffset="0.0" a="3.5" b="0" c="0" d="0"/></lane></left>
         <center><lane id="0" type="none" level="false"/></center>
-        <right><lane id="-1" type="driving" level="false"><link/><width sOffset="0.0" a="3.5" b="0" c="0" d="0"/></lane></right>
+        <right><lane id="-1" type="driving" level="false"><link/>
+          <width sOffset="0.0" a="3.5" b="0" c="0" d="0"/></lane></right>
       </laneSection>
     </lanes>
   </road>
@@ -36,7 +39,8 @@ def test_load_world_begins_a_new_episode(run):
         world.tick()
         snapshot = world.get_snapshot()
         answer(first=first, second=world.id, left=len(world.get_actors().filter("vehicle.*")),
-               lights=len(world.get_actors().filter("traffic.traffic_light*")), elapsed=snapshot.timestamp.elapsed_seconds,
+               lights=len(world.get_actors().filter("traffic.traffic_light*")),
+               elapsed=snapshot.timestamp.elapsed_seconds,
                grows=snapshot.frame > frame, mode=world.get_settings().synchronous_mode,
                fits=world.try_spawn_actor(library.find("vehicle.audi.tt"), straight(60.0)) is not None)
         """

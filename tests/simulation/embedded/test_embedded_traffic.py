@@ -25,7 +25,8 @@ def test_traffic_is_there_at_once_spread_out_and_moving(run):
         for actor in cars:
             lane = town.get_waypoint(actor.get_location())
             if not lane.is_junction:
-                offset.append(lane.transform.location.distance(carla.Location(actor.get_location().x, actor.get_location().y, lane.transform.location.z)))
+                here, centre = actor.get_location(), lane.transform.location
+                offset.append(math.hypot(here.x - centre.x, here.y - centre.y))
         answer(cars=len(cars), walkers=len(walkers), near=near, apart=apart, spread=spread, moving=moving, roles=roles,
                offset=sorted(offset)[len(offset) // 2], kinds=len({actor.type_id for actor in cars}),
                walking=sum(speed(walker) > 0.3 for walker in walkers))

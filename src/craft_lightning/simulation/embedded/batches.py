@@ -64,7 +64,9 @@ class Batches:
             if index == DESTROY:
                 actor_id = fields[0]
                 there = destroyed[actor_id] if destroyed is not None else self._actors.world.destroy([actor_id])[0]
-                return wire.command_done(actor_id) if there else wire.command_failed("unable to destroy actor: not found")
+                return (
+                    wire.command_done(actor_id) if there else wire.command_failed("unable to destroy actor: not found")
+                )
             actor_id = fields[0]
             method = self._commands.get(index)
             if method is not None:

@@ -1,4 +1,4 @@
-"""The blueprint library: what a client can spawn, with sizes from CARLA's catalogue (rounded) and CARLA's attributes."""
+"""The blueprint library: what a client can spawn, sizes (rounded) and attributes as in CARLA's catalogue."""
 
 import dataclasses
 from typing import Any

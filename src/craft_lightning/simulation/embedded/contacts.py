@@ -1,4 +1,4 @@
-"""What happens when bodies touch: they are pushed apart, lose the speed that drove them together, and sensors hear of it."""
+"""What happens when bodies touch: they are pushed apart, lose their closing speed, and collision sensors hear of it."""
 
 import math
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 
 from craft_lightning.simulation.embedded.collisions import Contact, find_contacts
-from craft_lightning.simulation.embedded.state import VEHICLE, VX, VY, WALKER, YAW, X, Y, Actor, ActorTable
+from craft_lightning.simulation.embedded.state import VEHICLE, VX, VY, WALKER, YAW, Actor, ActorTable, X, Y
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.world import World

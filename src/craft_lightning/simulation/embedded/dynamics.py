@@ -19,10 +19,10 @@ from craft_lightning.simulation.embedded.state import (
     WY,
     WZ,
     YAW,
+    Actor,
     X,
     Y,
     Z,
-    Actor,
 )
 
 MAX_STEER_ANGLE = 0.6  # rad of the road wheels at steer = 1

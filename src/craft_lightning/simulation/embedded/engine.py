@@ -1,7 +1,7 @@
 """SUMO inside this process: one network loaded at a time, and what is read from it once a load.
 
-libsumo is a process-wide singleton, so there is one :class:`SumoEngine` a server. SUMO's frame is the OpenDRIVE frame (the
-nets have no offset); its angles are navigational degrees and its reference point is the middle of the front bumper:
+libsumo is a process-wide singleton, so there is one :class:`SumoEngine` a server. SUMO's frame is the OpenDRIVE frame
+(nets have no offset); its angles are navigational degrees and its reference point is the middle of the front bumper:
 ``x_carla = x``, ``y_carla = -y``, ``yaw_carla = angle - 90``.
 """
 
@@ -71,7 +71,9 @@ class SumoEngine:
                 libsumo.start(["sumo", *arguments])
                 self._started = True
         except (libsumo.TraCIException, libsumo.FatalTraCIError) as cause:
-            raise CraftError(f"SUMO cannot load the network {net} ({cause}); delete it and let it be made anew") from cause
+            raise CraftError(
+                f"SUMO cannot load the network {net} ({cause}); delete it and let it be made anew"
+            ) from cause
         self.net, self.delta = net, delta
 
     def close(self) -> None:
@@ -110,7 +112,7 @@ class SumoEngine:
 
 
 def _approach(lane: str, after: str) -> tuple[np.ndarray, float]:
-    """Return the end of a lane as x, y, yaw [deg] in CARLA's frame, and how much the way on to ``after`` turns [deg]."""
+    """Return a lane's end (x, y, yaw [deg], CARLA's frame) and how much the way on to ``after`` turns [deg]."""
     shape = np.array(libsumo.lane.getShape(lane))[:, :2]
     onward = np.array(libsumo.lane.getShape(after))[:, :2]
     heading = math.degrees(math.atan2(*(shape[-1] - shape[-2])[::-1]))

@@ -1,4 +1,4 @@
-"""Traffic lights as actors: SUMO's programs run by the server's own clock, so that clients can freeze and override them.
+"""Traffic lights as actors: SUMO's programs on the server's own clock, so that clients can freeze and override them.
 
 The phases come from the SUMO net; the clock is kept here because SUMO drops a program for good once a state is set by
 hand, and because all mutable state of a world should lie in one place. Whatever a light shows is what SUMO's vehicles
@@ -8,6 +8,8 @@ obey: every change is handed to SUMO.
 import dataclasses
 import math
 from collections.abc import Callable
+
+import numpy as np
 
 from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.state import ActorTable
@@ -36,7 +38,7 @@ class LightLinks:
 
 @dataclasses.dataclass
 class Program:
-    """A running program: ``phase`` and the seconds ``remaining`` of it; ``durations`` as clients may have changed them."""
+    """A running program: its ``phase``, the seconds ``remaining`` of it, and durations, which clients may change."""
 
     durations: list[float]
     states: list[str]
@@ -84,16 +86,23 @@ class LightBoard:
         self.frozen = False
         self.time = 0.0
         self.programs: dict[str, Program] = {}
+        # For the snapshot: the lights' rows in the actor table, and since when each shows what it shows.
+        self._number = {light.actor: number for number, light in enumerate(lights)}
+        self._since = np.zeros(len(lights))
+        self._rows = np.zeros(0, np.int64)
+        self._version = -1
         self._of_program: dict[str, list[Light]] = {name: [] for name in self.plans}
         for light in lights:
             for name in dict.fromkeys(name for name, _ in light.links):
                 self._of_program[name].append(light)
-        self._next_change = 0.0
+        self._next_change = self._scheduled = 0.0
+        self._times: dict[int, tuple[float, float, float]] = {}
         self.changed: list[Light] = []
         self.reset()
 
     def reset(self, into: dict[str, float] | None = None) -> None:
-        """Begin all programs anew, ``into`` seconds after the beginning of their cycle (0 plus SUMO's offset if not given)."""
+        """Begin all programs anew, ``into`` seconds after the beginning of their cycle (SUMO's offset if not given)."""
+        self._times.clear()
         for light in self.lights.values():
             light.forced = None
         for name, plan in self.plans.items():
@@ -145,6 +154,7 @@ class LightBoard:
         """Make the green, the yellow, or the all-red time of a light's program add up to ``seconds``."""
         light = self.lights[actor]
         self._settle()
+        self._times.clear()
         for name in dict.fromkeys(name for name, _ in light.links):
             program = self.programs[name]
             rows = self._phases(light, name, state)
@@ -161,13 +171,16 @@ class LightBoard:
         """Return the green, yellow and all-red seconds of a light's cycle."""
         if not light.links:
             return 0.0, 0.0, 0.0
-        name = light.links[0][0]
-        durations = self.programs[name].durations
-        green, yellow, red = (
-            sum(durations[row] for row in self._phases(light, name, state))
-            for state in (wire.GREEN, wire.YELLOW, wire.RED)
-        )
-        return green, yellow, red
+        found = self._times.get(light.actor)
+        if found is None:
+            name = light.links[0][0]
+            durations = self.programs[name].durations
+            green, yellow, red = (
+                sum(durations[row] for row in self._phases(light, name, state))
+                for state in (wire.GREEN, wire.YELLOW, wire.RED)
+            )
+            found = self._times[light.actor] = green, yellow, red
+        return found
 
     def group(self, actor: int) -> list[int]:
         """Return the ids of the lights of the same program, in order; a light without program is alone."""
@@ -195,14 +208,20 @@ class LightBoard:
 
     def write(self, actors: ActorTable) -> None:
         """Bring the rows of the snapshot up to date: elapsed times always, the rest where something changed."""
+        if not self.lights:
+            return
+        if self._version != actors.version:
+            self._rows = np.array([actors.index[actor] for actor in self.lights])
+            self._version = actors.version
         for light in self.changed:
             row = actors.rows[actors.index[light.actor]]
             row["sign"] = light.place.signal.encode()[:31]
             row["light_state"] = light.state
             row["frozen"] = self.frozen
             row["times"][:3] = self.times(light)
-            row["times"][3] = self.time - light.since
+            self._since[self._number[light.actor]] = light.since
         self.changed = []
+        actors.rows["times"][self._rows, 3] = self.time - self._since
 
     def _show(self, name: str) -> None:
         program = self.programs[name]

@@ -162,7 +162,7 @@ class ActorMethods:
         return wire.value(actor.light_state if actor is not None else 0)
 
     def get_physics_control(self, actor_id: int) -> Any:
-        """Answer ``get_physics_control`` with the numbers of the bicycle model, as far as CARLA has a place for them."""
+        """Answer ``get_physics_control`` with what of the bicycle model CARLA has a place for."""
         actor = self.world.state.actors.get(actor_id)
         if actor is None or actor.kind != VEHICLE:
             raise CraftError(f"actor {actor_id} is no vehicle and has no physics control")

@@ -1,16 +1,16 @@
 """Vehicles that clients control, as SUMO's traffic sees them: a SUMO vehicle follows each one that is on a lane.
 
-SUMO maps a vehicle that is moved by ``moveToXY`` onto its network only where there is a lane under it; one without a lane
-has no place at all (and reading from it crashes libsumo 1.28). So a vehicle off the lanes has no mirror, and traffic
-yields to it by ``yielding`` instead. SUMO takes a mirror's speed from how far it moved; its route is only the edge it is
-on, so traffic yields to it once it is in the junction, and at lights and by right of way before.
+SUMO maps a vehicle that is moved by ``moveToXY`` onto its network only where there is a lane under it; one without a
+lane has no place at all (and reading from it crashes libsumo 1.28). So a vehicle off the lanes has no mirror, and
+traffic yields to it by ``yielding`` instead. SUMO takes a mirror's speed from how far it moved. A mirror's route is
+only the edge it is on: SUMO cannot know where a client means to turn, so crossing traffic yields once it is in the junction.
 """
 
 import math
 
 import libsumo
 
-from craft_lightning.simulation.embedded.state import VEHICLE, YAW, X, Y, Z, Actor
+from craft_lightning.simulation.embedded.state import VEHICLE, YAW, Actor, X, Y, Z
 from craft_lightning.simulation.embedded.town import TownAssets
 
 # On a lane: the centre of the box inside the lane (and a bit), heading along it.
@@ -20,7 +20,7 @@ LANE_TURN = 60.0  # deg
 ALIGNED_OFFSET = 0.8  # m
 ALIGNED_TURN = 20.0  # deg
 MAPPING_REACH = 5.0  # m
-CHECK_AFTER = 0.5  # m of travel between two looks at the road map
+CHECK_AFTER = 1.0  # m of travel between two looks at the road map
 GROUND_REACH = 3.0  # m of height
 
 

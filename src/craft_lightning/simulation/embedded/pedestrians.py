@@ -61,7 +61,8 @@ class Pedestrians:
         for _ in range(count):
             for _ in range(TRIES):
                 start, goal = random.integers(len(streets.pavements), size=2).tolist()
-                at, to, speed = random.random(2).tolist() + [random.standard_normal()]
+                at, to = random.random(2).tolist()
+                speed = random.standard_normal()
                 walk = libsumo.simulation.findIntermodalRoute(streets.pavements[start], streets.pavements[goal])
                 if len(walk) == 1 and walk[0].edges:
                     self._add(

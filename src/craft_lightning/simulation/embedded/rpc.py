@@ -1,4 +1,4 @@
-"""MessagePack-RPC over TCP, as the client of CARLA speaks it: ``[0, id, method, params]`` -> ``[1, id, nil, reply]``."""
+"""MessagePack-RPC over TCP as CARLA's client speaks it: ``[0, id, method, params]`` -> ``[1, id, nil, reply]``."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from craft_lightning.simulation.embedded import wire
 logger = logging.getLogger(__name__)
 
 Method = Callable[..., Any]
-"""Takes the request's parameters without the leading metadata; returns the finished reply (``wire.value(...)``, ...)."""
+"""Takes a request's parameters without the leading metadata; returns the finished reply (``wire.value(...)``, ...)."""
 
 _REQUEST, _REPLY, _NOTICE = 0, 1, 2
 # The largest message a client may send: OpenDRIVE files are a few megabytes.

@@ -114,7 +114,7 @@ def _places(lane: str, edge: int) -> list[tuple[float, ...]]:
     shape = np.array(libsumo.lane.getShape(lane))[:, :2]
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(shape, axis=0), axis=1))])
     index = int(lane.rpartition("_")[2])
-    found = []
+    found: list[tuple[float, ...]] = []
     for position in np.arange(PLACE_MARGIN, length - PLACE_MARGIN, PLACE_SPACING):
         at = position / length * along[-1]
         found.append((edge, index, position, np.interp(at, along, shape[:, 0]), -np.interp(at, along, shape[:, 1])))

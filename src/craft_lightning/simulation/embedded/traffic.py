@@ -25,6 +25,7 @@ RESPAWN_CLEAR_OF_CLIENTS = 70.0
 # A vehicle that found no gap within this time is put in elsewhere [s].
 PATIENCE = 1.0
 RESPAWN_EVERY = 20  # ticks between two looks for missing vehicles
+YIELD_EVERY = 2  # ticks between two looks for bodies that SUMO does not know
 EDGES_OF_A_WAY = 120
 # SUMO's speed modes: all rules; all but the limit on braking, for emergencies.
 ALL_RULES, MAY_BRAKE_HARD = 31, 27
@@ -136,7 +137,8 @@ class Traffic:
         gone |= self.pedestrians.read(delta)
         if gone:
             world.destroy_quietly(gone)
-        self._yield(driven, delta)
+        if self._tick % YIELD_EVERY == 0:
+            self._yield(driven, YIELD_EVERY * delta)
         if self._tick % RESPAWN_EVERY == 0:
             self._keep_up()
 

@@ -53,5 +53,7 @@ class TrafficOptions:
             except ValueError as cause:
                 raise CraftError(f"attribute '{name}' of controller.traffic.sumo is '{text}'; give a number") from cause
             if not math.isfinite(values[name]) or values[name] < 0:
-                raise CraftError(f"attribute '{name}' of controller.traffic.sumo is {text}; give a number of at least 0")
+                raise CraftError(
+                    f"attribute '{name}' of controller.traffic.sumo is {text}; give a number of at least 0"
+                )
         return cls(**values)

@@ -88,14 +88,16 @@ class VehicleRows:
         return name
 
     def read(self, world: "World", delta: float) -> set[int]:
-        """Copy places and speeds from SUMO into the actor table; returns the actors of vehicles that left the network."""
+        """Copy places and speeds from SUMO into the actor table; returns actors whose vehicles left the network."""
         if not self.names:
             return set()
         actors = world.state.actors
         results = libsumo.vehicle.getAllSubscriptionResults()
-        gone = {
-            actor.id for name, actor in zip(self.names, self._actors, strict=True) if name not in results
-        } if len(results) < len(self.names) else set()
+        gone = (
+            {actor.id for name, actor in zip(self.names, self._actors, strict=True) if name not in results}
+            if len(results) < len(self.names)
+            else set()
+        )
         for actor_id in sorted(gone):
             self.remove(actor_id)
         if self._version != actors.version:
@@ -134,4 +136,3 @@ class VehicleRows:
     def shapes(self, world: "World") -> np.ndarray:
         """Return [N, 7] x, y, yaw [rad], half length, half width, speed, curvature, as ``yielding`` wants them."""
         return np.column_stack([self._xy, np.radians(self._yaw), self._half, self._speed, self._curvature])
-

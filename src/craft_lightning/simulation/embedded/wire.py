@@ -1,7 +1,7 @@
 """Shapes of the bytes on the wire: what values look like as MessagePack and how a snapshot's rows are laid out.
 
-Source: the public protocol of LibCarla 0.9.16, as described in the project's notes on the wire format. Lengths are metres,
-angles degrees, speeds m/s, angular speeds deg/s, all in CARLA's left-handed frame.
+Source: the public protocol of LibCarla 0.9.16. Lengths are metres, angles degrees, speeds m/s, angular speeds deg/s,
+all in CARLA's left-handed frame.
 """
 
 import struct

@@ -18,12 +18,12 @@ from craft_lightning.simulation.embedded.state import (
     SENSOR,
     VEHICLE,
     WALKER,
-    X,
-    Y,
-    Z,
     Actor,
     Settings,
     WorldState,
+    X,
+    Y,
+    Z,
 )
 from craft_lightning.simulation.embedded.streams import StreamHub
 from craft_lightning.simulation.embedded.town import TownShelf
@@ -159,9 +159,7 @@ class World:
 
     def _snapshot(self) -> bytes:
         state = self.state
-        return wire.snapshot(
-            state.episode, state.frame, state.elapsed, time.monotonic(), self.delta, state.actors.rows
-        )
+        return wire.snapshot(state.episode, state.frame, state.elapsed, time.monotonic(), self.delta, state.actors.rows)
 
     def _greet(self, stream: int) -> bytes | None:
         return self._snapshot() if stream == self.snapshots else None
@@ -313,6 +311,7 @@ class World:
         self.state.actors.write(actor)
         if actor.sumo:
             self.traffic.relocate(actor)
+
 
 def _gear(actor: Actor) -> int:
     """Return what an automatic gearbox would show: -1 backwards, 0 standing, 1 to 6."""

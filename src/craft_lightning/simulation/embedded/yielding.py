@@ -1,8 +1,8 @@
 """Traffic that brakes for what SUMO cannot see: walkers, props and vehicles that are not where a lane is.
 
-For every pair of a traffic vehicle and such a body, the body is carried on at its velocity until the vehicle would reach
-it; if it then lies in the vehicle's corridor (its width, bent with its present curvature), the vehicle may go no faster
-than it can brake before the body. SUMO's own rules hold on top of that.
+For every pair of a traffic vehicle and such a body, the body is carried on at its velocity until the vehicle would
+reach it; if it then lies in the vehicle's corridor (its width, bent with its present curvature), the vehicle may go no
+faster than it can brake before the body. SUMO's own rules hold on top of that.
 
 Frame: CARLA's (y right, yaw clockwise); metres, seconds; angles here in radians.
 """
@@ -29,8 +29,14 @@ def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
         [N] m/s, infinite where nothing is in the way.
 
     """
-    x, y, yaw, half_length, half_width, speed, curvature = traffic.T[:, :, None]
-    body_x, body_y, body_yaw, body_length, body_width, vx, vy = bodies.T[:, None, :]
+    # Most pairs are far apart: only those within reach of each other are looked at.
+    apart = np.abs(traffic[:, None, :2] - bodies[None, :, :2]).max(-1)
+    rows, columns = np.nonzero(apart < LOOK_AHEAD + 10.0)
+    caps = np.full(len(traffic), np.inf)
+    if len(rows) == 0:
+        return caps
+    x, y, yaw, half_length, half_width, speed, curvature = traffic[rows].T
+    body_x, body_y, body_yaw, body_length, body_width, vx, vy = bodies[columns].T
     cos, sin = np.cos(yaw), np.sin(yaw)
     dx, dy = body_x - x, body_y - y
     ahead, aside = cos * dx + sin * dy, cos * dy - sin * dx
@@ -40,8 +46,8 @@ def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     reach_aside = body_length * np.abs(np.sin(turned)) + body_width * np.abs(np.cos(turned))
 
     gap = ahead - half_length - reach_ahead
-    time = np.clip(gap / np.maximum(speed - along, SLOWEST_REACH), 0.0, LONGEST_LOOK)
-    bend = 0.5 * curvature * np.square(np.clip(ahead, 0.0, LOOK_AHEAD))
+    time = np.minimum(np.maximum(gap / np.maximum(speed - along, SLOWEST_REACH), 0.0), LONGEST_LOOK)
+    bend = 0.5 * curvature * np.square(np.minimum(np.maximum(ahead, 0.0), LOOK_AHEAD))
     room = half_width + reach_aside + SIDE_MARGIN
     now, then = aside - bend, aside + across * time - bend
     # In the corridor now, when it is reached, or crossing it in between.
@@ -52,4 +58,5 @@ def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     conflict &= ~((np.abs(then) > room) & (now * across > 0.0) & (gap > 8.0))
     space = np.maximum(gap - STOP_BEFORE, 0.0)
     cap = np.sqrt(np.square(np.maximum(along, 0.0)) + 2.0 * COMFORT_BRAKE * space)
-    return np.where(conflict, cap, np.inf).min(1)
+    np.minimum.at(caps, rows[conflict], cap[conflict])
+    return caps
