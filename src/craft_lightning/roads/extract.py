@@ -147,7 +147,9 @@ def _carla_road(name: str, source: str) -> int:
     try:
         return int(name)
     except ValueError as error:
-        raise CraftError(f"{source}: road id '{name}' is not a number, which carla.Map needs; number the roads") from error
+        raise CraftError(
+            f"{source}: road id '{name}' is not a number, which carla.Map needs; number the roads"
+        ) from error
 
 
 def _sample(carla_map: Any, lanes: list[Lane], numbers: list[int]) -> tuple[list[Lane], np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from craft_lightning.errors import CraftError
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.route import Route
 from craft_lightning.roads.routes import ScenarioConfig
@@ -32,9 +33,11 @@ def place_scenario(kind: str, network: RoadNetwork, route: Route, rng: np.random
         The scenario, or None where the route has no room for it.
 
     Raises:
-        KeyError: ``kind`` has no placer.
+        CraftError: ``kind`` has no placer.
 
     """
+    if kind not in PLACERS:
+        raise CraftError(f"scenario type '{kind}' cannot be placed on generated routes; choose {', '.join(PLACERS)}")
     return PLACERS[kind](network, route, rng)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Route", "RoutePlanner", "RoutingOptions"]
 
 _START = -1
+# Waypoints closer together than this (m) tell the heading between them and lead on nearby.
+_DENSE = 15.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class RoutingOptions:
         solid_line: added where the markings forbid the change.
         shortest_change: lanes shorter than this (m) allow no change.
         snap: metres within which a waypoint must lie beside a lane.
+        tolerance: lanes farther from a waypoint than its nearest lane by more than this (m) are not meant by it.
         waypoint_spacing: waypoints closer together than this (m) are thinned out.
 
     """
@@ -42,6 +45,7 @@ class RoutingOptions:
     solid_line: float = 200.0
     shortest_change: float = 10.0
     snap: float = 5.0
+    tolerance: float = 2.0
     waypoint_spacing: float = 6.0
 
 
@@ -93,16 +97,40 @@ class RoutePlanner:
         if len(points) < 2:
             raise CraftError(f"{what} needs two waypoints at least 1 m apart")
         layers = self._candidates(points, yaw, what)
-        # Viterbi over the candidates: mismatch of the points plus driving distance, lane changes included.
-        costs = [match.cost for match in layers[0]]
+        # A waypoint means the lane it lies on; a lane beside it only where the meant ones lead nowhere. Dense waypoints
+        # lead on nearby: there a lane beside is more likely than a way round the town.
+        meant = [[match for match in found if match.cost <= found[0].cost + self.options.tolerance] for found in layers]
+        route, failed = None, 0
+        for candidates, nearby in ((meant, True), (layers, True), (meant, False), (layers, False)):
+            route, failed = self._search(points, candidates, nearby)
+            if route is not None:
+                break
+        if route is None:
+            (x0, y0), (x1, y1) = points[failed - 1], points[failed]
+            raise CraftError(
+                f"{what}: no way along the lanes from ({x0:.1f}, {y0:.1f}) to ({x1:.1f}, {y1:.1f}) "
+                "(world frame, y north); move a waypoint onto a lane that leads there"
+            )
+        return route
+
+    def _search(self, points: np.ndarray, layers: list[list[Match]], nearby: bool) -> tuple[Route | None, int]:
+        """Find the cheapest way through one candidate a layer: mismatch of the points plus distance (Viterbi).
+
+        Args:
+            points: [N, 2] the waypoints.
+            layers: candidates of each waypoint.
+            nearby: look for the way between dense waypoints in their neighbourhood only, which is also much faster.
+
+        Returns:
+            The route, or None and the index of the first point that cannot be reached.
+
+        """
+        costs = [_mismatch(match.cost) for match in layers[0]]
         trace: list[list[tuple[int, list[int]]]] = []
         for step in range(1, len(layers)):
-            # Waypoints of route files lie close together: look nearby first, in the whole town only where that fails.
             gap = float(np.hypot(*(points[step] - points[step - 1])))
-            reach = 2.0 * gap + 100.0
+            reach = 2.0 * gap + 100.0 if nearby and gap < _DENSE else None
             options = [self._legs(match, layers[step], reach) for match in layers[step - 1]]
-            if not any(leg is not None for legs in options for leg in legs):
-                options = [self._legs(match, layers[step], None) for match in layers[step - 1]]
             new_costs, row = [], []
             for column, match in enumerate(layers[step]):
                 best: tuple[int, list[int]] = (-1, [])
@@ -111,20 +139,16 @@ class RoutePlanner:
                     leg = legs[column]
                     if leg is not None:
                         distance, path = leg
-                        total = costs[previous] + distance + 3.0 * match.cost
+                        total = costs[previous] + distance + _mismatch(match.cost)
                         if total < best_cost:
                             best, best_cost = (previous, path), total
                 new_costs.append(best_cost)
                 row.append(best)
             if not np.isfinite(new_costs).any():
-                (x0, y0), (x1, y1) = points[step - 1], points[step]
-                raise CraftError(
-                    f"{what}: no way along the lanes from ({x0:.1f}, {y0:.1f}) to ({x1:.1f}, {y1:.1f}) "
-                    "(world frame, y north); move a waypoint onto a lane that leads there"
-                )
+                return None, step
             costs = new_costs
             trace.append(row)
-        return build_route(self.network, self._visits(layers, trace, int(np.argmin(costs))))
+        return build_route(self.network, self._visits(layers, trace, int(np.argmin(costs)))), len(layers)
 
     def _thin(self, points: np.ndarray) -> np.ndarray:
         """Keep the first and the last point and others at least ``waypoint_spacing`` apart."""
@@ -144,7 +168,7 @@ class RoutePlanner:
             heading = yaw if k == 0 else None
             if heading is None and len(points) > 2:
                 before, after = points[max(k - 1, 0)], points[min(k + 1, len(points) - 1)]
-                if max(np.hypot(*(points[k] - before)), np.hypot(*(after - points[k]))) < 15.0:
+                if max(np.hypot(*(points[k] - before)), np.hypot(*(after - points[k]))) < _DENSE:
                     heading = float(np.arctan2(after[1] - before[1], after[0] - before[0]))
             # A heading guessed from points that lie across a road is worse than none.
             found = self.matcher.matches(x, y, heading, self.options.snap)
@@ -227,6 +251,15 @@ class RoutePlanner:
             place = float(np.clip(goal.s / self.network.lane_length[goal.lane], 0.0, 1.0))
             visits[-1] = dataclasses.replace(visits[-1], last=place)
         return visits
+
+
+def _mismatch(cost: float) -> float:
+    """Return what a waypoint off a lane costs, in metres of driving.
+
+    A waypoint one metre off is as good as one on the centre line; one on the next lane (3.5 m off) costs more than any
+    lane change, solid lines included, for the file means the lane that it names.
+    """
+    return 3.0 * cost + 40.0 * max(0.0, cost - 1.0) ** 2
 
 
 def lane_graph(network: RoadNetwork, options: RoutingOptions) -> nx.DiGraph:

@@ -112,6 +112,9 @@ def _add_controllers(
     links: dict[str, list[int]],
 ) -> None:
     """Add one controller a green phase, holding the lights that are green together, to the map and its junction."""
+    for parent in (root, *root.iter("junction")):  # those of netconvert name the signals that were replaced
+        for controller in parent.findall("controller"):
+            parent.remove(controller)
     junctions = {junction.get("name"): junction for junction in root.iter("junction")}
     number = 0
     for logic in sumo.iter("tlLogic"):
