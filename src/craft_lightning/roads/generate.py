@@ -30,16 +30,6 @@ _SAME_WAY = 12.0
 _TRIES = 600
 
 
-@dataclasses.dataclass(frozen=True)
-class _Candidate:
-    """One random way: its route and lanes, its manoeuvre and a coarse outline for comparing ways."""
-
-    route: Route
-    lanes: tuple[int, ...]
-    manoeuvre: str
-    outline: np.ndarray  # [16, 2]
-
-
 def generate_routes(
     network: RoadNetwork,
     count: int,
@@ -71,43 +61,26 @@ def generate_routes(
     if count < 1 or not 0 < length[0] <= length[1]:
         raise CraftError(f"cannot generate {count} routes of {length[0]:g} to {length[1]:g} m; give sensible numbers")
     rng = np.random.default_rng(seed)
-    starts = _start_lanes(network)
-    outlines = np.zeros((0, 16, 2))
-    ways: set[tuple[int, ...]] = set()
+    drawer = _Drawer(network, rng, length)
     configs: list[RouteConfig] = []
     for number in range(count):
-        wanted = MANOEUVRES[number % len(MANOEUVRES)]
-        candidate = None
-        for attempt in range(_TRIES):
-            drawn = _draw(network, starts, rng, length)
-            # A town without left turns still gives routes, and so does one with few ways: wishes are dropped in turn.
-            if drawn is None or (drawn.manoeuvre != wanted and attempt < _TRIES // 2):
-                continue
-            if drawn.lanes in ways and attempt < _TRIES * 3 // 4:
-                continue
-            if len(outlines) and np.linalg.norm(outlines - drawn.outline, axis=2).mean(axis=1).min() < _SAME_WAY:
-                continue
-            candidate = drawn
-            break
-        if candidate is None:
+        route = drawer.route(MANOEUVRES[number % len(MANOEUVRES)])
+        if route is None:
             raise CraftError(
                 f"{network.name} has room for {number} different routes of {length[0]:g} to {length[1]:g} m, not for "
                 f"{count}; ask for fewer routes or other lengths"
             )
-        ways.add(candidate.lanes)
-        outlines = np.concatenate([outlines, candidate.outline[None]])
         scenario = None
-        if scenario_types:
-            for shift in range(len(scenario_types)):
-                kind = scenario_types[(number // len(MANOEUVRES) + number + shift) % len(scenario_types)]
-                scenario = None if kind is None else place_scenario(kind, network, candidate.route, rng)
-                if kind is None or scenario is not None:
-                    break
+        for shift in range(len(scenario_types)):
+            kind = scenario_types[(number // len(MANOEUVRES) + number + shift) % len(scenario_types)]
+            scenario = None if kind is None else place_scenario(kind, network, route, rng)
+            if kind is None or scenario is not None:
+                break
         configs.append(
             RouteConfig(
                 id=f"{prefix}{number}",
                 town=town or network.name,
-                waypoints=_waypoints(candidate.route),
+                waypoints=_waypoints(route),
                 scenarios=(scenario,) if scenario else (),
             )
         )
@@ -148,51 +121,83 @@ def write_suites(
     return paths
 
 
-def _start_lanes(network: RoadNetwork) -> tuple[np.ndarray, np.ndarray]:
-    """Return lanes on which a route may start and the probability of each (by length)."""
-    length = network.lane_length
-    lanes = np.flatnonzero(
-        (network.lane_kind == DRIVING) & ~network.lane_junction & (length >= _SHORTEST_LANE + _START_ROOM)
-    )
-    if not len(lanes):
-        raise CraftError(f"{network.name} has no driving lane of {_SHORTEST_LANE + _START_ROOM:g} m to start on")
-    return lanes, length[lanes] / length[lanes].sum()
+@dataclasses.dataclass(frozen=True)
+class _Walk:
+    """A random walk: lanes passed, and the metres on the first and the last where it begins and ends."""
+
+    lanes: tuple[int, ...]
+    begin: float
+    end: float
 
 
-def _draw(
-    network: RoadNetwork, starts: tuple[np.ndarray, np.ndarray], rng: np.random.Generator, length: tuple[float, float]
-) -> _Candidate | None:
-    """Walk at random from a random place; None where the walk ends badly."""
-    lane = int(rng.choice(starts[0], p=starts[1]))
-    wanted = float(rng.uniform(*length))
-    room = float(network.lane_length[lane])
-    begin = float(rng.uniform(2.0, room - _START_ROOM))
-    lanes, travelled = [lane], room - begin
-    while travelled < wanted:
-        onward = [
-            after
-            for after in network.successors[lanes[-1]]
-            if network.lane_kind[after] == DRIVING and after not in lanes
-        ]
-        if not onward:
+class _Drawer:
+    """Draws routes that differ from those it drew before."""
+
+    def __init__(self, network: RoadNetwork, rng: np.random.Generator, length: tuple[float, float]) -> None:
+        self._network, self._rng, self._length = network, rng, length
+        room = network.lane_length
+        usable = (network.lane_kind == DRIVING) & ~network.lane_junction & (room >= _SHORTEST_LANE + _START_ROOM)
+        self._starts = np.flatnonzero(usable)
+        if not len(self._starts):
+            raise CraftError(f"{network.name} has no driving lane of {_SHORTEST_LANE + _START_ROOM:g} m to start on")
+        self._odds = room[self._starts] / room[self._starts].sum()
+        self._ways: set[tuple[int, ...]] = set()
+        self._outlines = np.zeros((0, 16, 2))
+
+    def route(self, manoeuvre: str) -> Route | None:
+        """Return a new route of one manoeuvre, or None where the town seems to have no more."""
+        for attempt in range(_TRIES):
+            walk = self._walk()
+            # A town without left turns still gives routes, and so does one with few ways: wishes are dropped in turn.
+            if walk is None or (attempt < _TRIES // 2 and _manoeuvre(self._network, walk.lanes) != manoeuvre):
+                continue
+            if attempt < _TRIES * 3 // 4 and walk.lanes in self._ways:
+                continue
+            route = self._build(walk)
+            if not self._length[0] - 1.5 <= route.length <= self._length[1]:
+                continue
+            outline = route.at(np.linspace(0.0, route.length, 16))[:, :2]
+            gap = np.linalg.norm(self._outlines - outline, axis=2).mean(axis=1)
+            if len(gap) and gap.min() < _SAME_WAY:
+                continue
+            self._ways.add(walk.lanes)
+            self._outlines = np.concatenate([self._outlines, outline[None]])
+            return route
+        return None
+
+    def _walk(self) -> _Walk | None:
+        """Walk at random from a random place; None where the walk ends badly."""
+        network, rng = self._network, self._rng
+        lanes = [int(rng.choice(self._starts, p=self._odds))]
+        wanted = float(rng.uniform(*self._length))
+        room = float(network.lane_length[lanes[0]])
+        begin = float(rng.uniform(2.0, room - _START_ROOM))
+        travelled = room - begin
+        while travelled < wanted:
+            onward = [
+                after
+                for after in network.successors[lanes[-1]]
+                if network.lane_kind[after] == DRIVING and after not in lanes
+            ]
+            if not onward:
+                return None
+            lanes.append(int(rng.choice(onward)))
+            travelled += float(network.lane_length[lanes[-1]])
+        end = float(network.lane_length[lanes[-1]]) - (travelled - wanted)
+        if network.lane_junction[lanes[-1]] or end < _END_ROOM or len(lanes) < 2:
             return None
-        lanes.append(int(rng.choice(onward)))
-        travelled += float(network.lane_length[lanes[-1]])
-    last = lanes[-1]
-    end = float(network.lane_length[last]) - (travelled - wanted)
-    if network.lane_junction[last] or end < _END_ROOM or len(lanes) < 2:
-        return None
-    visits = [Visit(lane, begin / room, None if len(lanes) > 1 else end / room)]
-    visits += [Visit(one, None, None) for one in lanes[1:-1]]
-    visits.append(Visit(last, None, end / float(network.lane_length[last])))
-    route = build_route(network, visits)
-    if not length[0] - 1.5 <= route.length <= length[1]:
-        return None
-    outline = route.at(np.linspace(0.0, route.length, 16))[:, :2]
-    return _Candidate(route, tuple(lanes), _manoeuvre(network, lanes), outline)
+        return _Walk(tuple(lanes), begin, end)
+
+    def _build(self, walk: _Walk) -> Route:
+        length = self._network.lane_length
+        first, *between, last = walk.lanes
+        visits = [Visit(first, walk.begin / float(length[first]), None)]
+        visits += [Visit(lane, None, None) for lane in between]
+        visits.append(Visit(last, None, walk.end / float(length[last])))
+        return build_route(self._network, visits)
 
 
-def _manoeuvre(network: RoadNetwork, lanes: list[int]) -> str:
+def _manoeuvre(network: RoadNetwork, lanes: Sequence[int]) -> str:
     """Tell what a way does at its junctions: one kind of turn, nothing but straight on, or a mixture."""
     turns: set[str] = set()
     passed = False
