@@ -138,7 +138,7 @@ class SceneReader:
 
 
 def _sign_lines(zones: list[StopZone], route: "Route") -> tuple[np.ndarray, np.ndarray]:
-    """Return the far edges [n, 4] of the stop zones on the route's lanes, and their places along the route."""
+    """Return the lines [n, 4] at the ends of the stop zones on the route's lanes, and their places along the route."""
     xy, along = [], []
     points, headings = np.asarray(route.xy), np.asarray(route.heading)
     for zone in zones:

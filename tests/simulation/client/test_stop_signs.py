@@ -37,17 +37,34 @@ def test_crossing_traffic_and_the_other_lane_are_not_meant():
     assert sum(drive([5.0] * 40, y=1.75)) == 0
 
 
-def test_zones_of_a_map_are_right_handed():
-    place = SimpleNamespace(
-        location=SimpleNamespace(x=10.0, y=20.0, z=0.0), rotation=SimpleNamespace(yaw=90.0, pitch=0.0, roll=0.0)
-    )
-    waypoint = SimpleNamespace(lane_type="Driving", transform=place, lane_width=3.5)
+class Lane:
+    """A waypoint ``inside`` metres into a junction on a lane that leads along CARLA's +y through (10, 20)."""
+
+    lane_type, lane_width = "Driving", 3.5
+
+    def __init__(self, inside):
+        self.inside = inside
+        self.is_junction = inside > 0.0
+        self.transform = SimpleNamespace(
+            location=SimpleNamespace(x=10.0, y=20.0 + inside, z=0.0),
+            rotation=SimpleNamespace(yaw=90.0, pitch=0.0, roll=0.0),
+        )
+
+    def previous(self, distance):
+        return [Lane(self.inside - distance)]
+
+
+@pytest.mark.parametrize("inside", [0.0, 3.0])
+def test_zones_end_where_the_approach_ends(inside):
     landmark = SimpleNamespace(road_id=1, s=5.0, get_lane_validities=lambda: [(-1, -1), (-1, -1)])
     fake = SimpleNamespace(
         get_all_landmarks_of_type=lambda kind: [landmark] if kind == "206" else [],
-        get_waypoint_xodr=lambda road, lane, s: waypoint if (road, lane, s) == (1, -1, 5.0) else None,
+        get_waypoint_xodr=lambda road, lane, s: Lane(inside) if (road, lane, s) == (1, -1, 5.0) else None,
     )
     (zone,) = stop_zones(fake)
-    assert (zone.x, zone.y) == (10.0, -20.0)
+    # The line is at y = 20 in CARLA's frame, -20 in ours; the lane leads to smaller y.
     assert zone.heading == pytest.approx(-np.pi / 2)
-    assert zone.half_width == 1.75
+    assert (zone.x, zone.y) == pytest.approx((10.0, -17.0))
+    assert (zone.half_length, zone.half_width) == (3.0, 1.75)
+    assert zone.holds(10.0, -19.9, -np.pi / 2)
+    assert not zone.holds(10.0, -20.1, -np.pi / 2)
