@@ -19,9 +19,7 @@ def cache(tmp_path_factory):
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
-        load_town.cache_clear()
         yield directory
-    load_town.cache_clear()
 
 
 @pytest.fixture(scope="session")

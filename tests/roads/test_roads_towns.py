@@ -1,4 +1,5 @@
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -139,6 +140,23 @@ def test_an_unknown_town_is_told_what_there_is(tmp_path):
     broken.write_text("<OpenDRIVE")
     with pytest.raises(CraftError, match=r"broken\.xodr is not well-formed XML"):
         load_town(broken)
+
+
+def test_an_edited_file_is_read_again(make_xodr, tmp_path):
+    path = tmp_path / "lane.xodr"
+    path.write_text(make_xodr(60.0))
+    first = load_town(path)
+    assert load_town(str(path)) is first
+    path.write_text(make_xodr(61.0))
+    os.utime(path, ns=(1, 1))
+    assert load_town(path).network.lane_length.max() == pytest.approx(61.0, abs=0.01)
+
+
+def test_an_unusable_cache_folder_is_told(monkeypatch, tmp_path, make_xodr):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CraftError, match="cannot create the cache folder .* set XDG_CACHE_HOME to a writable folder"):
+        load_opendrive(make_xodr(62.0))
 
 
 def test_a_net_is_converted_once(make_xodr, monkeypatch):

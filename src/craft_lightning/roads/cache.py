@@ -3,18 +3,31 @@
 import contextlib
 import os
 import uuid
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from craft_lightning.errors import CraftError
+
 
 def cache_directory(kind: str) -> Path:
-    """Return (and create) ``$XDG_CACHE_HOME/craft-lightning/<kind>``, by default under ``~/.cache``."""
+    """Return (and create) ``$XDG_CACHE_HOME/craft-lightning/<kind>``, by default under ``~/.cache``.
+
+    Raises:
+        CraftError: it cannot be created.
+
+    """
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     directory = Path(root) / "craft-lightning" / kind
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CraftError(
+            f"cannot create the cache folder {directory} ({error.strerror}); set XDG_CACHE_HOME to a writable folder"
+        ) from error
     return directory
 
 
@@ -48,6 +61,10 @@ def cached_arrays(path: Path, build: Callable[[], dict[str, np.ndarray]]) -> dic
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)
     arrays = build()
-    with atomic_path(path) as scratch, scratch.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    try:
+        with atomic_path(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        # What was built is right all the same; it will be built again next time.
+        warnings.warn(f"cannot keep {path} ({error.strerror}); it is built anew in every process", stacklevel=2)
     return arrays

@@ -24,6 +24,9 @@ _CANDIDATES = 8
 class RoadGrid:
     """Signed distance to the edge of the drivable area and nearest lane segment, on one grid of a town.
 
+    Drivable are driving lanes and shoulder, stop and parking lanes; segments are those of the same lanes. The grid has
+    one storey: where roads cross on two levels, both count.
+
     Rows run along y, columns along x. The world position of cell [row, column] is
     ``origin + resolution * (column, row)``.
 

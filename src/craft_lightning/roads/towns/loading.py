@@ -56,17 +56,25 @@ class Town:
         return RoadNetwork.from_opendrive(self.opendrive)
 
 
-@functools.lru_cache(maxsize=8)
 def load_town(name_or_path: str | Path) -> Town:
     """Return a built-in town by name or any town by the path of its ``.xodr`` file.
 
-    A file's SUMO net is made by ``netconvert`` on first use and kept by content hash.
+    A file's SUMO net is made by ``netconvert`` on first use and kept by content hash. Asking again for the same
+    unchanged file gives the same object.
 
     Raises:
         CraftError: neither a built-in town nor a readable OpenDRIVE file, or netconvert cannot convert it.
 
     """
     name = str(name_or_path)
+    path = PACKAGE / f"{name}.xodr" if name in BUILT_IN else Path(name)
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _load(name, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(name: str, stamp: int) -> Town:
+    """Load a town; ``stamp`` changes with the file, so that an edited one is read again."""
     if name in BUILT_IN:
         # The package's own file needs no child process; its tests parse it.
         return Town(name, load_opendrive(PACKAGE / f"{name}.xodr", check=False), PACKAGE / f"{name}.net.xml.gz")
