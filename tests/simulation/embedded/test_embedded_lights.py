@@ -152,3 +152,33 @@ def test_traffic_obeys_what_a_client_sets(run):
     assert got["inside"] == 0
     assert got["waiting"] >= 8
     assert got["gone"] >= 10
+
+
+def test_a_vehicle_knows_its_light_and_its_speed_limit(run):
+    got = run(
+        """
+        light = next(iter(world.get_actors().filter("traffic.traffic_light*")))
+        stop = light.get_stop_waypoints()[0]
+        pose = stop.transform
+        pose.location.z += 0.1
+        ego = car(pose)
+        light.freeze(True)
+        light.set_state(carla.TrafficLightState.Red)
+        ticks(3)
+        at, state = ego.is_at_traffic_light(), str(ego.get_traffic_light_state())
+        same = ego.get_traffic_light().id == light.id
+        limit = ego.get_speed_limit()
+        back = stop.previous(30.0)[0].transform
+        back.location.z += 0.1
+        ego.set_transform(back)
+        ticks(3)
+        answer(at=at, state=state, same=same, limit=limit, later=ego.is_at_traffic_light(),
+               green=str(ego.get_traffic_light_state()))
+        """
+    )
+    assert got["at"]
+    assert got["state"] == "Red"
+    assert got["same"]
+    assert 25.0 <= got["limit"] <= 55.0
+    assert not got["later"]
+    assert got["green"] == "Green"

@@ -39,7 +39,7 @@ def resolve(world: "World") -> list[SensorEvent]:
             if actor.driven:
                 actors.write(actor)
             elif actor.sumo:
-                world.traffic.hit(actor, state.elapsed + HIT_SECONDS)
+                world.traffic.hit(actor, HIT_SECONDS)
         for actor, other, sign in ((first, second, 1.0), (second, first, -1.0)):
             for sensor in state.sensors.get(actor.id, ()):
                 push = [sign * impulse * contact.normal[0], sign * impulse * contact.normal[1], 0.0]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from craft_lightning.simulation.embedded import wire
-from craft_lightning.simulation.embedded.state import ActorTable
+from craft_lightning.simulation.embedded.state import YAW, Actor, ActorTable, Z
 from craft_lightning.simulation.embedded.town import LightPlace
 
 _LETTER = {wire.RED: "r", wire.YELLOW: "y", wire.GREEN: "G", wire.OFF: "O", wire.UNKNOWN: "O"}
@@ -89,6 +89,8 @@ class LightBoard:
         # For the snapshot: the lights' rows in the actor table, and since when each shows what it shows.
         self._number = {light.actor: number for number, light in enumerate(lights)}
         self._since = np.zeros(len(lights))
+        self._in_order = lights
+        self._volumes = np.array([_volume(light.place) for light in lights]).reshape(-1, 9)
         self._rows = np.zeros(0, np.int64)
         self._version = -1
         self._of_program: dict[str, list[Light]] = {name: [] for name in self.plans}
@@ -103,8 +105,10 @@ class LightBoard:
     def reset(self, into: dict[str, float] | None = None) -> None:
         """Begin all programs anew, ``into`` seconds after the beginning of their cycle (SUMO's offset if not given)."""
         self._times.clear()
+        # The clock begins anew as well, so that what follows does not depend on how long the server has run.
+        self.time = 0.0
         for light in self.lights.values():
-            light.forced = None
+            light.forced, light.since = None, 0.0
         for name, plan in self.plans.items():
             program = Program([phase[0] for phase in plan.phases], [phase[1] for phase in plan.phases])
             program.rewind(-plan.offset if into is None else into[name])
@@ -182,6 +186,22 @@ class LightBoard:
             found = self._times[light.actor] = green, yellow, red
         return found
 
+    def light_at(self, vehicle: Actor) -> Light | None:
+        """Return the light whose trigger volume a vehicle is in, heading for its stop line."""
+        if not self.lights:
+            return None
+        yaw = math.radians(vehicle.motion[YAW])
+        apart = np.array(vehicle.motion[:2]) - self._volumes[:, :2]
+        across, along = self._volumes[:, 2:4], self._volumes[:, 4:6]
+        inside = (
+            (np.abs((apart * across).sum(1)) < self._volumes[:, 6])
+            & (np.abs((apart * along).sum(1)) < self._volumes[:, 7] + vehicle.extent[0])
+            & (along @ (math.cos(yaw), math.sin(yaw)) > 0.5)
+            & (np.abs(vehicle.motion[Z] - self._volumes[:, 8]) < 5.0)
+        )
+        found = int(inside.argmax())
+        return self._in_order[found] if inside[found] else None
+
     def group(self, actor: int) -> list[int]:
         """Return the ids of the lights of the same program, in order; a light without program is alone."""
         light = self.lights[actor]
@@ -246,7 +266,7 @@ class LightBoard:
         """Return the phases in which a light shows ``state``; for red those in which the whole program is red."""
         states = self.programs[name].states
         if state == wire.RED:
-            return [row for row, letters in enumerate(states) if set(letters) <= {"r", "u"}]
+            return [row for row, letters in enumerate(states) if set(letters) - {"O", "o"} == {"r"}]
         index = next(number for program, number in light.links if program == name)
         return [row for row, letters in enumerate(states) if _COLOUR.get(letters[index]) == state]
 
@@ -261,3 +281,18 @@ class LightBoard:
         self._scheduled = self.time
         soonest = min((program.remaining for program in self.programs.values()), default=math.inf)
         self._next_change = self.time + soonest - 1e-9
+
+
+def _volume(place: LightPlace) -> tuple[float, ...]:
+    """Return a trigger volume: centre x, y, unit vectors across and along the road, half sizes so, ground height."""
+    x, y, z, _, yaw, _ = place.pose
+    cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    dx, dy = place.trigger_centre[:2]
+    return (
+        *(x + cos * dx - sin * dy, y + sin * dx + cos * dy),
+        *(cos, sin),
+        # The pole's x axis points to the right of the road, so the road runs along (sin, -cos).
+        *(sin, -cos),
+        *place.trigger_extent[:2],
+        z,
+    )

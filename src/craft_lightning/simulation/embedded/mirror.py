@@ -3,7 +3,8 @@
 SUMO maps a vehicle that is moved by ``moveToXY`` onto its network only where there is a lane under it; one without a
 lane has no place at all (and reading from it crashes libsumo 1.28). So a vehicle off the lanes has no mirror, and
 traffic yields to it by ``yielding`` instead. SUMO takes a mirror's speed from how far it moved. A mirror's route is
-only the edge it is on: SUMO cannot know where a client means to turn, so crossing traffic yields once it is in the junction.
+only the edge it is on: SUMO cannot know where a client means to turn, so crossing traffic yields once
+it is in the junction.
 """
 
 import math
@@ -71,7 +72,7 @@ class Mirror:
         last = self._checked.get(actor.id)
         if last is not None and abs(x - last[0]) + abs(y - last[1]) < CHECK_AFTER and abs(yaw - last[2]) < 5.0:
             return last[3]
-        distance, half_width, lane_yaw, _ = self._town.lane_at(x, y)
+        distance, half_width, lane_yaw, actor.speed_limit = self._town.lane_at(x, y)
         turn = abs((yaw - lane_yaw + 180.0) % 360.0 - 180.0)
         level = abs(actor.motion[Z] - self._town.ground(x, y)) < GROUND_REACH
         fits = level and distance < half_width + LANE_SLACK and turn < LANE_TURN

@@ -19,6 +19,8 @@ MODELS = 30  # walker blueprints
 SPEED_BOUNDS = (0.9, 1.8)  # m/s
 MEAN_SPEED, SPEED_SPREAD = 1.35, 0.2
 TRIES = 20
+# SUMO lets a pedestrian jump where pavements of a converted town do not meet; such a one leaves the world instead [m].
+LONGEST_STEP = 1.5
 
 
 class Pedestrians:
@@ -87,7 +89,7 @@ class Pedestrians:
         self._actors[name] = world.adopt(model, WALKER, (0.0,) * 6, [["role_name", STRING, "traffic"]], name)
 
     def read(self, delta: float) -> set[int]:
-        """Copy places from SUMO into the actor table; returns the walkers that arrived."""
+        """Copy places from SUMO into the actor table; returns the walkers that arrived or jumped."""
         if not self._actors and not self._waiting:
             return set()
         world = self._traffic.world
@@ -103,6 +105,10 @@ class Pedestrians:
                 gone.add(actor.id)
                 continue
             x, y = found[_PLACE]
+            fresh = actor.motion[X] == 0.0 and actor.motion[Y] == 0.0
+            if not fresh and abs(x - actor.motion[X]) + abs(y + actor.motion[Y]) > LONGEST_STEP:
+                gone.add(actor.id)
+                continue
             yaw = (found[_ANGLE] + 90.0) % 360.0 - 180.0
             speed = found[_SPEED]
             heading = math.radians(yaw)

@@ -61,7 +61,7 @@ class Actor:
         constant_velocity: velocity in the vehicle's own frame that is held, if any.
         sumo: name in SUMO of an actor that SUMO drives, empty for all others.
         light_state: vehicle light bits.
-        immobile_until: simulated time until which a hit vehicle of SUMO's stands.
+        speed_limit: of the lane a client-controlled vehicle is on [m/s].
 
     """
 
@@ -91,8 +91,7 @@ class Actor:
     constant_velocity: tuple[float, float, float] | None = None
     sumo: str = ""
     light_state: int = 0
-    immobile_until: float = 0.0
-    telemetry: bool = False
+    speed_limit: float = 0.0
 
     @property
     def driven(self) -> bool:

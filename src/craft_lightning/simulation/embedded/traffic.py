@@ -49,7 +49,7 @@ class Traffic:
         self.rows = VehicleRows()
         self.pedestrians = Pedestrians(self)
         self._pending: dict[str, tuple[str, float]] = {}  # put into SUMO but not on the road yet: blueprint, until when
-        self._held: dict[str, float] = {}  # hit vehicles and until when they stand
+        self._held: dict[str, int] = {}  # hit vehicles and until which tick they stand
         self._restrained: set[str] = set()
         self._count = 0
         self._tick = 0
@@ -91,6 +91,7 @@ class Traffic:
         self.random = np.random.default_rng([options.seed, 0x7AFF1C])
         world.sumo.load(world.town.net, delta, options.seed % (1 << 31))
         self.mirror = Mirror(world.town, self.streets.edges[0])
+        self._tick = 0
         self.rows.clear()
         self.pedestrians.clear()
         self._count = 0
@@ -229,20 +230,18 @@ class Traffic:
             if name not in self._held:
                 _let_go(name)
 
-    def hit(self, actor: Actor, until: float) -> None:
-        """Make one of SUMO's stand until the given simulated time."""
-        actor.immobile_until = until
+    def hit(self, actor: Actor, seconds: float) -> None:
+        """Make one of SUMO's stand for a while."""
         if actor.kind == WALKER:
             self.pedestrians.hit(actor)
             return
         if actor.sumo not in self._held:
             libsumo.vehicle.setSpeedMode(actor.sumo, 0)
             libsumo.vehicle.setSpeed(actor.sumo, 0.0)
-        self._held[actor.sumo] = until
+        self._held[actor.sumo] = self._tick + round(seconds / self.world.delta)
 
     def _release(self) -> None:
-        now = self.world.state.elapsed
-        for name in [name for name, until in self._held.items() if until <= now]:
+        for name in [name for name, until in self._held.items() if until <= self._tick]:
             del self._held[name]
             if name in self.rows:
                 _let_go(name)

@@ -173,6 +173,11 @@ class World:
             row["hand_brake"], row["reverse"] = control.hand_brake, control.reverse
             row["manual_gear"] = control.manual_gear
             row["gear"] = control.gear if control.manual_gear else _gear(actor)
+            row["speed_limit"] = 3.6 * actor.speed_limit
+            light = self.board.light_at(actor)
+            row["has_light"] = light is not None
+            # Without a light CARLA's vehicles report green.
+            row["near_light"], row["near_light_state"] = (light.actor, light.state) if light else (0, wire.GREEN)
         else:
             row["direction"], row["walk_speed"] = actor.walk.direction, actor.walk.speed
             row["jump"] = actor.walk.jump

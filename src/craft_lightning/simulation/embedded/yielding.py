@@ -15,6 +15,7 @@ SIDE_MARGIN = 0.4  # m beside the vehicle
 STOP_BEFORE = 2.0  # m that are left at standstill
 COMFORT_BRAKE = 3.5  # m/s2
 HARD_BRAKE = 8.0  # m/s2, what a vehicle can do when something appears late
+INTERVAL = 0.1  # s between two calls
 SLOWEST_REACH = 2.0  # m/s assumed for when a vehicle reaches a body
 
 
@@ -57,6 +58,8 @@ def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     # Walking out of the corridor before the vehicle arrives is no conflict.
     conflict &= ~((np.abs(then) > room) & (now * across > 0.0) & (gap > 8.0))
     space = np.maximum(gap - STOP_BEFORE, 0.0)
-    cap = np.sqrt(np.square(np.maximum(along, 0.0)) + 2.0 * COMFORT_BRAKE * space)
+    # Stops in time even if the cap only takes effect one interval later.
+    late = COMFORT_BRAKE * INTERVAL
+    cap = np.sqrt(late**2 + np.square(np.maximum(along, 0.0)) + 2.0 * COMFORT_BRAKE * space) - late
     np.minimum.at(caps, rows[conflict], cap[conflict])
     return caps
