@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.base import LossCallback
@@ -82,6 +83,20 @@ def test_proxy_equal_rewards_give_no_push_at_all():
     module, metrics = fit(proxy(ProgressWorld(scale=0.0)), weight_decay=0.0)
     assert all(torch.equal(before[name], value) for name, value in module.adapter.state_dict().items())
     assert metrics["proxy/advantage_std"] == 0.0
+
+
+@pytest.mark.parametrize("valid", range(3, 17))
+def test_proxy_equal_rewards_leave_no_rounding_behind(host, transitions, valid):
+    class Equal(ProgressWorld):
+        def rollout(self, *arguments):
+            answer = super().rollout(*arguments)
+            answer.returns[:] = 0.1
+            return answer
+
+    transitions.candidates.mask = (torch.arange(16) < valid).expand(64, -1)
+    transitions.advantage[:] = 7.0
+    proxy(Equal()).annotate(transitions, host, [])
+    assert (transitions.advantage == 0).all()
 
 
 def test_proxy_nearly_equal_rewards_stay_nearly_silent(host, transitions):
@@ -175,6 +190,14 @@ def test_residual_writes_clipped_returns_and_lowers_what_collided(host, transiti
     assert host.adapter.head.weight.grad.abs().max() > 0
 
 
+def test_residual_bounds_what_many_events_add_up_to(host, transitions):
+    transitions.events[:, EVENTS.index("stop_zone")] = 1.0
+    GroundedResidual(name="residual").annotate(transitions, host, [])
+    assert float(transitions.residual.min()) == -1.0
+    GroundedResidual(name="residual", low=-9.0).annotate(transitions, host, [])
+    assert float(transitions.residual.min()) < -1.0
+
+
 def test_residual_refuses_a_transition_without_an_executed_candidate(host, transitions):
     transitions.candidates.chosen[20] = -1
     outputs = host.adapter.score(transitions.context, transitions.candidates)
@@ -227,6 +250,7 @@ def test_a_resting_teacher_is_scored_once_an_iteration(host, transitions):
     anchor = SelfDistillation()
     anchor.teacher = {name: p.detach() + 0.1 for name, p in host.adapter.trainable_parameters().items()}
     anchor.pretrained = {name: p.detach().clone() for name, p in host.adapter.trainable_parameters().items()}
+    transitions = transitions[torch.randperm(64, generator=torch.Generator().manual_seed(1))]
     with torch.no_grad():
         anchor.annotate(transitions, host, [])
     assert host.values["SelfDistillation/kl_teacher_pretrained"] > 0

@@ -50,10 +50,11 @@ def synthetic_transitions(
     training = policy.training
     policy.eval()
     with torch.no_grad():
-        context = policy.encode(random_observation(count, generator))
-        candidates = policy.propose(context)
+        device = next(policy.parameters()).device
+        context = policy.encode(random_observation(count, generator).to(device))
+        candidates = policy.propose(context).cpu()
         noise = torch.rand(candidates.mask.shape, generator=generator)
-        candidates.chosen, _ = policy.act(candidates, noise=noise)
+        candidates.chosen = policy.act(candidates, noise=noise)[0]
     policy.train(training)
     poses = policy.trajectories(candidates).shape[-2]
     candidates.trajectories = None
@@ -62,7 +63,7 @@ def synthetic_transitions(
     events = torch.zeros(count, len(EVENTS))
     events[:, EVENTS.index("collision")] = (last & (torch.rand(count, generator=generator) < collisions)).float()
     return Transition(
-        context=context,
+        context=context.cpu(),
         candidates=candidates,
         scene=empty_scene(count) if scene is None else scene,
         events=events,
