@@ -5,7 +5,6 @@ errors.
 import copy
 import difflib
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import craft_lightning.objectives
 from craft_lightning.arms import Arms, compare
@@ -22,6 +22,7 @@ from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import write_results
 from craft_lightning.mistakes import explain
 from craft_lightning.module import CraftModule
+from craft_lightning.noise import quiet
 from craft_lightning.objectives.base import LossCallback
 from craft_lightning.plugins import load_adapters, load_modules
 from craft_lightning.policies.base import PolicyAdapter
@@ -33,14 +34,6 @@ from craft_lightning.rollouts.worlds import WorldsDataModule
 
 COMMANDS = ("fit", "validate", "test", "predict")
 _BASES = (PolicyAdapter, LightningDataModule, Callback, Logger)
-_NOISE = (
-    r"The '\w+_dataloader' does not have many workers",
-    r"Your `IterableDataset` has `__len__` defined",
-    r"The number of training batches .* is smaller than the logging interval",
-    r"Checkpoint directory .* exists and is not empty",
-    r".*isinstance\(treespec, LeafSpec\)",
-    r".*treespec.*is deprecated",
-)
 
 
 class RecipeAction(ActionConfigFile):
@@ -83,18 +76,22 @@ class CraftArgumentParser(LightningArgumentParser):
             CraftError: always.
 
         """
-        cause: BaseException | None = ex
-        while cause is not None:
-            if isinstance(cause, CraftError):
-                raise cause
-            cause = cause.__cause__ or cause.__context__
+        if (cause := _cause(ex)) is not None:
+            raise cause
         words = list(_arguments)
         command = words.pop(0) if words and words[0] in COMMANDS else ""
         parser = self
         if self._subcommands_action is not None and command:
             parser = self._subcommands_action.choices[command]
         options = [name[2:] for name in parser._option_string_actions if name.startswith("--")]
-        raise CraftError(explain(message, words, options, _classes())) from ex
+        raise CraftError(explain(message, words, options, _classes(), {"comparison": Comparison})) from ex
+
+
+def _cause(error: BaseException | None) -> CraftError | None:
+    """Return the CraftError that other errors are wrapped around."""
+    while error is not None and not isinstance(error, CraftError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 # The command line being parsed, for messages; set by ``main``. The parser has no other way to learn it.
@@ -166,6 +163,20 @@ class CraftCLI(LightningCLI):
                 settings = config.model.as_dict()
                 print(describe_resume(config.ckpt_path, self.config.subcommand, checkpoint, settings), file=sys.stderr)
 
+    def instantiate_classes(self) -> None:
+        """Build module, data, losses and trainer; a constructor's own sentence is not buried in the parser's.
+
+        Raises:
+            CraftError: what a constructor refuses.
+
+        """
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            if (cause := _cause(error)) is not None:
+                raise cause from None
+            raise
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Hand the named losses to the trainer as callbacks, in the order of the recipe."""
         losses = self._get(self.config_init, "losses", default={})
@@ -174,7 +185,10 @@ class CraftCLI(LightningCLI):
                 loss.name = name
                 callbacks.append(loss)
         callbacks.append(CommandLineWins(self.checkpoint_settings))
-        return super()._instantiate_trainer(config, callbacks)
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise CraftError(f"trainer: {error}") from error
 
     @property
     def folder(self) -> Path:
@@ -218,19 +232,21 @@ def main(arguments: Sequence[str]) -> None:
     """
     global _arguments
     _arguments = tuple(arguments)
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message=message)
+    quiet()
     load_adapters()
     load_modules(craft_lightning.objectives)
     strict = {"allow_abbrev": False}
-    CraftCLI(
-        CraftModule,
-        LightningDataModule,
-        subclass_mode_data=True,
-        parser_class=CraftArgumentParser,
-        parser_kwargs={**strict, **{command: dict(strict) for command in COMMANDS}},
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        args=list(arguments),
-    )
+    try:
+        CraftCLI(
+            CraftModule,
+            LightningDataModule,
+            subclass_mode_data=True,
+            parser_class=CraftArgumentParser,
+            parser_kwargs={**strict, **{command: dict(strict) for command in COMMANDS}},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            args=list(arguments),
+        )
+    finally:
+        _arguments = ()

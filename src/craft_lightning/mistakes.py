@@ -5,7 +5,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -82,7 +82,13 @@ def _walk(path: tuple[str, ...], value: Any, source: str) -> Iterator[Given]:
         yield from _walk(path if name == "init_args" else (*path, str(name)), child, source)
 
 
-def explain(message: str, arguments: Sequence[str], options: Iterable[str], classes: Iterable[type]) -> str:
+def explain(
+    message: str,
+    arguments: Sequence[str],
+    options: Iterable[str],
+    classes: Iterable[type],
+    fixed: Mapping[str, type] | None = None,
+) -> str:
     """Return one sentence for a parser's message.
 
     Args:
@@ -90,6 +96,7 @@ def explain(message: str, arguments: Sequence[str], options: Iterable[str], clas
         arguments: the command line after the sub-command.
         options: dotted names of all fields that the parser itself knows.
         classes: every class that a recipe may name.
+        fixed: fields whose class is never named, e.g. {"comparison": Comparison}.
 
     """
     try:
@@ -97,13 +104,15 @@ def explain(message: str, arguments: Sequence[str], options: Iterable[str], clas
     except CraftError as error:
         return str(error)
     known, named = list(options), {cls.__name__: cls for cls in classes}
+    if found := re.search(r"unrecognized arguments: ([^-\s]\S*)", message):
+        return f"unexpected word '{found[1]}'; fields are given as --field=value"
     if found := re.search(r"unrecognized arguments: -*([^\s=]+)", message):
         return _no_field(found[1], _source(given, found[1]), known)
     if found := re.search(r"(?:Subcommand|Group) '(\w+)' does not accept option '([^']+)'", message):
         field = found[2] if message.startswith("Sub") else f"{found[1]}.{found[2]}"
         return _no_field(field, _source(given, field), known)
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        return _no_class_field(found[1], given, named)
+        return _no_class_field(found[1], given, {**named, **(fixed or {})})
     if found := re.search(r"arguments are required: (.*)", message):
         names = ", ".join(name.partition(".")[2] or name for name in found[1].split(", "))
         return f"{names} missing; name a recipe with --config, or set it"
@@ -137,7 +146,7 @@ def _class_of(parent: tuple[str, ...], given: list[Given], named: dict[str, type
     for item in reversed(given):
         if item.path in (parent, (*parent, "class_path")) and isinstance(item.value, str):
             return named.get(item.value.rpartition(".")[2]) or _import(item.value)
-    return None
+    return named.get(".".join(parent))
 
 
 def _import(dotted: str) -> type | None:
@@ -175,7 +184,11 @@ def _wrong_value(key: str, message: str, given: list[Given], named: dict[str, ty
     shown = re.search(r"(?:Given value|Got value): (.*)", message)
     expected = re.search(r"Subtypes: \[(.*)\]|Expected a (.*?)(?:\. Got value|$)", message, re.MULTILINE)
     if shown and expected:
-        kinds = re.sub(r"<class '([^']+)'>", r"\1", expected[1] or expected[2]).replace("NoneType", "null")
+        kinds = (
+            re.sub(r"<class '([^']+)'>", r"\1", expected[1] or expected[2])
+            .replace("NoneType", "null")
+            .replace("typing.", "")
+        )
         return f"{field} is '{shown[1]}'{source}; expected {kinds.replace(', ', ' or ') if expected[1] else kinds}"
     return f"{field}{source}: {_flat(message.partition(':')[2])}"
 
@@ -185,15 +198,19 @@ def _source(given: list[Given], field: str) -> str:
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+    """Return the closest right name: a sibling first, then any field, else all siblings."""
     prefix, _, leaf = name.rpartition(".")
-    siblings = sorted({item[len(prefix) + 1 :].split(".")[0] for item in known if item.startswith(f"{prefix}.")})
-    last = difflib.get_close_matches(leaf, [item.rpartition(".")[2] for item in known], n=1, cutoff=0.75)
-    if last:
-        return f"; did you mean '{next(item for item in known if item.rpartition('.')[2] == last[0])}'?"
-    return f"; fields of {prefix} are: {', '.join(siblings)}" if prefix and siblings else ""
+    siblings = sorted(
+        {item[len(prefix) + 1 :].split(".")[0] for item in known if prefix and item.startswith(f"{prefix}.")}
+    )
+    if near := difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.65):
+        return f"; did you mean '{prefix}.{near[0]}'?"
+    # The leaf may be right and its place wrong.
+    elsewhere = [item for item in known if "." in name and item.rpartition(".")[2] == leaf]
+    others = [] if siblings else difflib.get_close_matches(name, known, n=1)
+    if near := elsewhere[:1] or others:
+        return f"; did you mean '{near[0]}'?"
+    return f"; fields of {prefix} are: {', '.join(siblings)}" if siblings else ""
 
 
 def _flat(text: str) -> str:

@@ -35,10 +35,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any] | None:
             warnings.simplefilter("ignore")
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for broken files; each means the same to the user
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise CraftError(
             f"ckpt_path: {path} is broken or no checkpoint of tensors and plain numbers, nothing in it was executed "
-            f"({reason}); give a .ckpt that `lightning fit` wrote"
+            f"({type(error).__name__}); give a .ckpt that `lightning fit` wrote"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CraftError(f"ckpt_path: {path} has no 'state_dict'; give a .ckpt that `lightning fit` wrote")
