@@ -162,7 +162,6 @@ def _distance(speed: float, time_gap: float) -> float:
 
 def _is_car(blueprint: Any) -> bool:
     """Whether a vehicle blueprint is an ordinary car: four wheels, no bus, truck or emergency vehicle."""
-
     if blueprint.has_attribute("number_of_wheels") and blueprint.get_attribute("number_of_wheels").as_int() != 4:
         return False
     for name, wanted in (("special_type", ("", "electric", "taxi")), ("base_type", ("", "car"))):
