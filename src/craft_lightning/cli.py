@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import craft_lightning.objectives
+import craft_lightning.pretraining  # gives its callbacks short names
 from craft_lightning.arms import Arms, compare
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.records import RouteRecord
