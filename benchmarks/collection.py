@@ -1,9 +1,11 @@
-"""All-in collection: worlds, criteria, scenarios, observation and policy, in decisions a second (a decision is 10 ticks)."""
+"""All-in collection: worlds, criteria, scenarios, observation and policy; decisions (10 ticks each) a second."""
 
 import statistics
 import time
 
 import torch
+
+from benchmarks.table import Row
 from craft_lightning.policies.checkpoint import load_policy
 from craft_lightning.roads.towns import load_town
 from craft_lightning.rollouts.collect import Traffic, collect
@@ -11,8 +13,6 @@ from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.suites import load_suites
 from craft_lightning.rollouts.worker import WorldOptions
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
-
-from benchmarks.table import Row
 
 
 def run(quick: bool) -> list[Row]:
@@ -32,6 +32,12 @@ def run(quick: bool) -> list[Row]:
     median = {name: statistics.median(values) for name, values in rates.items()}
     reference = median["tiny policy"]
     return [
-        Row(f"collection, 4 worlds, 20 vehicles, {name}", value, "decisions/s", "same worlds, tiny policy", value / reference)
+        Row(
+            f"collection, 4 worlds, 20 vehicles, {name}",
+            value,
+            "decisions/s",
+            "same worlds, tiny policy",
+            value / reference,
+        )
         for name, value in median.items()
     ]

@@ -1,21 +1,27 @@
 """Times the counterfactual world's numba kernels against its torch reference, side by side in one run.
 
-    python benchmarks/counterfactual.py [--states 64] [--candidates 64] [--agents 32] [--horizon 2.0] [--rounds 9]
+    python -m benchmarks.counterfactual [--states 64] [--candidates 64] [--agents 32] [--horizon 2.0] [--rounds 9]
 
 Work: every state has the given number of vehicles, spread over a five-lane road with a shoulder within 60 m of the ego;
-candidates accelerate, brake and turn. Backends take turns round by round, so that a busy machine slows both alike; medians.
+candidates accelerate, brake and turn. Backends take turns round by round, so that a busy machine slows both alike; the
+numbers are medians.
 """
 
 import argparse
 import json
 import statistics
 import time
+from collections.abc import Mapping
 
 import torch
 
+from benchmarks.table import Row
 from craft_lightning.counterfactual.world import CounterfactualWorld
 from craft_lightning.structures import Scene
 from craft_lightning.testing.straight_road import StraightRoad, empty_scene, straight_road
+
+REFERENCE = "torch reference, 1 thread"
+ARMS = {REFERENCE: 1, "numba, 1 thread": 1, "numba, 2 threads": 2}
 
 
 def busy_road(states: int, candidates: int, agents: int, seed: int = 0) -> tuple[Scene, torch.Tensor, StraightRoad]:
@@ -55,6 +61,55 @@ def busy_road(states: int, candidates: int, agents: int, seed: int = 0) -> tuple
     return scene, plans, straight_road(3, 2, shoulder=2.0)
 
 
+def measure(
+    states: int, candidates: int, agents: int, horizon: float, rounds: int, arms: Mapping[str, int]
+) -> tuple[dict[str, float], int]:
+    """Return the median seconds of each arm, and the number of steps of a rollout.
+
+    Args:
+        states: visited states, B.
+        candidates: candidates of a state, G.
+        agents: other road users of a state.
+        horizon: seconds rolled out.
+        rounds: rounds timed, after one that compiles and fills caches.
+        arms: name -> threads; a name that begins with "torch" is the reference.
+
+    """
+    scene, plans, road = busy_road(states, candidates, agents)
+    mask = torch.ones(states, candidates, dtype=torch.bool)
+    worlds = {
+        name: CounterfactualWorld(horizon, backend="torch" if name.startswith("torch") else "numba", threads=count)
+        for name, count in arms.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in worlds}
+    for turn in range(rounds + 1):
+        for name, world in worlds.items():
+            torch.set_num_threads(arms[name])
+            start = time.perf_counter()
+            world.rollout(scene, plans, mask, [road])
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    steps = next(iter(worlds.values())).steps
+    return {name: statistics.median(times) for name, times in seconds.items()}, steps
+
+
+def run(quick: bool) -> list[Row]:
+    """Return the rows of the benchmark table."""
+    setting = (16, 64, 32, 2.0, 3) if quick else (64, 64, 32, 2.0, 9)
+    seconds, steps = measure(*setting, ARMS)
+    work = setting[0] * setting[1]
+    return [
+        Row(
+            f"counterfactual, B={setting[0]} G={setting[1]} A={setting[2]} T={steps}: {name}",
+            work / value,
+            "trajectories/s",
+            REFERENCE,
+            seconds[REFERENCE] / value,
+        )
+        for name, value in seconds.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--states", type=int, default=64)
@@ -65,41 +120,24 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     options = parser.parse_args()
 
-    scene, plans, road = busy_road(options.states, options.candidates, options.agents)
-    mask = torch.ones(options.states, options.candidates, dtype=torch.bool)
-    threads = {"torch reference, 1 thread": 1, "numba, 1 thread": 1, "numba, 2 threads": 2}
-    worlds = {
-        name: CounterfactualWorld(options.horizon, backend="torch" if "torch" in name else "numba", threads=count)
-        for name, count in threads.items()
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in worlds}
-    for turn in range(options.rounds + 1):
-        for name, world in worlds.items():
-            torch.set_num_threads(threads[name])
-            start = time.perf_counter()
-            world.rollout(scene, plans, mask, [road])
-            if turn:  # the first round compiles and fills caches
-                seconds[name].append(time.perf_counter() - start)
-
-    slowest = statistics.median(seconds["torch reference, 1 thread"])
+    seconds, steps = measure(options.states, options.candidates, options.agents, options.horizon, options.rounds, ARMS)
     rows = {
         name: {
-            "milliseconds": 1e3 * statistics.median(times),
-            "trajectories_per_s": options.states * options.candidates / statistics.median(times),
-            "speed_up": slowest / statistics.median(times),
+            "milliseconds": 1e3 * value,
+            "trajectories_per_s": options.states * options.candidates / value,
+            "speed_up": seconds[REFERENCE] / value,
         }
-        for name, times in seconds.items()
+        for name, value in seconds.items()
     }
     if options.json:
         print(json.dumps({"setting": vars(options), "rows": rows}))
         return
-    steps = worlds["numba, 1 thread"].steps
-    print(f"B={options.states}, G={options.candidates}, {options.agents} agents, {steps} steps, {options.rounds} rounds")
+    print(
+        f"B={options.states}, G={options.candidates}, {options.agents} agents, {steps} steps, {options.rounds} rounds"
+    )
     print(f"{'backend':<28}{'ms (median)':>12}{'trajectories/s':>16}{'speed-up':>10}")
     for name, row in rows.items():
-        print(
-            f"{name:<28}{row['milliseconds']:>12.2f}{row['trajectories_per_s']:>16,.0f}{row['speed_up']:>9.1f}x"
-        )
+        print(f"{name:<28}{row['milliseconds']:>12.2f}{row['trajectories_per_s']:>16,.0f}{row['speed_up']:>9.1f}x")
 
 
 if __name__ == "__main__":

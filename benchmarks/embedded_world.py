@@ -91,7 +91,13 @@ def run(quick: bool) -> list:
     rates = measure(300 if quick else 2000, 1 if quick else 3)
     empty = rates["empty world"]
     return [
-        Row(f"embedded world, {name}", rate, f"ticks/s ({rate * TICK_SECONDS:.0f}x real time)", "empty world", rate / empty)
+        Row(
+            f"embedded world, {name}",
+            rate,
+            f"ticks/s ({rate * TICK_SECONDS:.0f}x real time)",
+            "empty world",
+            rate / empty,
+        )
         for name, rate in rates.items()
     ]
 
