@@ -276,3 +276,38 @@ def test_destroying_a_vehicle_takes_its_sensor_along(run):
         """
     )
     assert got["left"] == []
+
+
+def test_numbers_that_are_none_do_not_spread(run):
+    got = run(
+        """
+        ego = car(straight(60.0))
+        world.tick()
+        nan, inf = float("nan"), float("inf")
+        place = ego.get_location()
+        ego.apply_control(carla.VehicleControl(throttle=nan, steer=nan, brake=inf))
+        ego.set_target_velocity(carla.Vector3D(nan, 0.0, 0.0))
+        ego.set_transform(carla.Transform(carla.Location(nan, 0.0, 0.0)))
+        ticks(5)
+        answer(moved=place.distance(ego.get_location()), speed=speed(ego))
+        """
+    )
+    assert got["moved"] == pytest.approx(0.0, abs=0.3)
+    assert got["speed"] == pytest.approx(0.0, abs=0.5)
+
+
+def test_lane_invasion_is_noticed_by_the_client(run):
+    got = run(
+        """
+        ego = car(straight(60.0))
+        sensor = world.spawn_actor(library.find("sensor.other.lane_invasion"), carla.Transform(), attach_to=ego)
+        events = []
+        sensor.listen(lambda event: events.append(event.frame))
+        world.tick()
+        ego.apply_control(carla.VehicleControl(throttle=0.7, steer=0.1))
+        ticks(60)
+        sensor.stop()
+        answer(events=len(events))
+        """
+    )
+    assert got["events"] >= 1

@@ -16,7 +16,16 @@ from craft_lightning.simulation.embedded.state import YAW, Actor, ActorTable, Z
 from craft_lightning.simulation.embedded.town import LightPlace
 
 _LETTER = {wire.RED: "r", wire.YELLOW: "y", wire.GREEN: "G", wire.OFF: "O", wire.UNKNOWN: "O"}
-_COLOUR = {"r": wire.RED, "u": wire.RED, "y": wire.YELLOW, "Y": wire.YELLOW, "g": wire.GREEN, "G": wire.GREEN}
+# SUMO's letters; u is red before green, s a stop with permission to turn right on red.
+_COLOUR = {
+    "r": wire.RED,
+    "u": wire.RED,
+    "s": wire.RED,
+    "y": wire.YELLOW,
+    "Y": wire.YELLOW,
+    "g": wire.GREEN,
+    "G": wire.GREEN,
+}
 SHORTEST_PHASE = 0.05  # s
 
 
@@ -186,10 +195,10 @@ class LightBoard:
             found = self._times[light.actor] = green, yellow, red
         return found
 
-    def light_at(self, vehicle: Actor) -> Light | None:
-        """Return the light whose trigger volume a vehicle is in, heading for its stop line."""
+    def light_at(self, vehicle: Actor) -> int:
+        """Return the id of the light whose trigger volume a vehicle is in, heading for its stop line; 0 for none."""
         if not self.lights:
-            return None
+            return 0
         yaw = math.radians(vehicle.motion[YAW])
         apart = np.array(vehicle.motion[:2]) - self._volumes[:, :2]
         across, along = self._volumes[:, 2:4], self._volumes[:, 4:6]
@@ -200,7 +209,7 @@ class LightBoard:
             & (np.abs(vehicle.motion[Z] - self._volumes[:, 8]) < 5.0)
         )
         found = int(inside.argmax())
-        return self._in_order[found] if inside[found] else None
+        return self._in_order[found].actor if inside[found] else 0
 
     def group(self, actor: int) -> list[int]:
         """Return the ids of the lights of the same program, in order; a light without program is alone."""

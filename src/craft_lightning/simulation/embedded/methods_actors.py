@@ -1,5 +1,6 @@
 """Methods about actors: blueprints, coming and going, poses, velocities, control."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,13 +65,17 @@ class ActorMethods:
         """Put an actor somewhere."""
         actor = self.world.state.actors.get(actor_id)
         if actor is not None:
-            self.world.move(actor, wire.pose(transform))
+            self._move(actor, wire.pose(transform))
 
     def set_location(self, actor_id: int, location: Sequence[float]) -> None:
         """Put an actor somewhere, keeping its rotation."""
         actor = self.world.state.actors.get(actor_id)
         if actor is not None:
-            self.world.move(actor, (*(float(number) for number in location[:3]), *actor.pose[3:]))
+            self._move(actor, (*(float(number) for number in location[:3]), *actor.pose[3:]))
+
+    def _move(self, actor: Actor, pose: tuple[float, ...]) -> None:
+        if all(map(math.isfinite, pose)):
+            self.world.move(actor, pose)
 
     def set_target_velocity(self, actor_id: int, velocity: Sequence[float]) -> None:
         """Give an actor a velocity in the world's frame [m/s]."""
@@ -94,7 +99,7 @@ class ActorMethods:
         if actor is None or actor.mass <= 0.0 or not actor.driven:
             return
         scale = (seconds or 1.0) / actor.mass
-        pushed = [now + scale * float(push) for now, push in zip(actor.motion[6:9], impulse[:3], strict=True)]
+        pushed = [now + scale * float(push) for now, push in zip(actor.motion[6:9], _three(impulse), strict=True)]
         dynamics.set_velocity(actor, _three(pushed))
         self.world.state.actors.write(actor)
 
@@ -127,15 +132,14 @@ class ActorMethods:
         actor = self.world.state.actors.get(actor_id)
         if actor is not None and actor.kind == VEHICLE and not actor.sumo:
             throttle, steer, brake, hand_brake, reverse, manual, gear = control[:7]
-            actor.control = VehicleControl(
-                float(throttle), float(steer), float(brake), bool(hand_brake), bool(reverse), bool(manual), int(gear)
-            )
+            pedals = _number(throttle), _number(steer), _number(brake)
+            actor.control = VehicleControl(*pedals, bool(hand_brake), bool(reverse), bool(manual), int(gear))
 
     def control_walker(self, actor_id: int, control: list[Any]) -> None:
         """Set a walker's WalkerControl, which ends any target velocity."""
         actor = self.world.state.actors.get(actor_id)
         if actor is not None and actor.kind == WALKER and not actor.sumo:
-            actor.walk = WalkerControl(_three(control[0]), float(control[1]), bool(control[2]))
+            actor.walk = WalkerControl(_three(control[0]), _number(control[1]), bool(control[2]))
             actor.target_velocity = None
 
     def walker_state(self, actor_id: int, transform: list[Any], speed: float) -> None:
@@ -231,5 +235,11 @@ class ActorMethods:
         return answer
 
 
+def _number(sent: float) -> float:
+    """Return what a client sent as a finite number: not-a-number and infinities become 0, or they would spread."""
+    number = float(sent)
+    return number if math.isfinite(number) else 0.0
+
+
 def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+    return _number(numbers[0]), _number(numbers[1]), _number(numbers[2])

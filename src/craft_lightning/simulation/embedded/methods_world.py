@@ -11,6 +11,8 @@ from craft_lightning.simulation.embedded.world import World
 
 def world_methods(world: World, version: str) -> dict[str, Method]:
     """Return the methods by name; ``version`` is the protocol version that the server claims."""
+    # Traffic Managers live in clients; the server only tells them of each other, port -> address.
+    managers: dict[int, str] = {}
 
     def get_map_info() -> Any:
         return wire.value([world.town.name, [wire.transform(pose) for pose in world.town.spawn_points]])
@@ -34,6 +36,12 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
 
     def is_weather_enabled() -> Any:
         return wire.value(True)
+
+    def add_traffic_manager_running(where: list[Any]) -> Any:
+        address, port = where
+        fresh = int(port) not in managers
+        managers.setdefault(int(port), str(address))
+        return wire.value(fresh)
 
     methods: dict[str, Method] = {
         "version": lambda: wire.value(version),
@@ -60,6 +68,12 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
         "get_environment_objects": lambda tag=0: wire.value([]),
         "enable_environment_objects": lambda objects, enable: wire.VOID,
         "draw_debug_shape": lambda shape: wire.VOID,
+        "is_traffic_manager_running": lambda port: wire.value(port in managers),
+        "get_traffic_manager_running": lambda port: wire.value(
+            [managers.get(port, ""), port if port in managers else 0]
+        ),
+        "add_traffic_manager_running": add_traffic_manager_running,
+        "destroy_traffic_manager": lambda port: wire.value(managers.pop(port, None) is not None),
         "tick_cue": lambda: wire.value(world.tick()),
     }
     return methods

@@ -45,15 +45,21 @@ class MethodTable:
         except CraftError as refusal:
             return wire.error(str(refusal))
         except (TypeError, ValueError, IndexError) as cause:
+            if len(params) == 1:
+                return self._bug(name, cause)
             logger.warning("method '%s' refused its %d arguments", name, len(params) - 1, exc_info=True)
             return wire.error(
                 f"method '{name}' could not read its {len(params) - 1} arguments ({cause}); "
                 f"use the client of carla=={wire.VERSION}"
             )
         except Exception as cause:
-            # A bug here must not leave the client waiting for an answer that never comes.
-            logger.exception("method '%s' failed", name)
-            return wire.error(f"method '{name}' failed inside the embedded server: {type(cause).__name__}: {cause}")
+            return self._bug(name, cause)
+
+    @staticmethod
+    def _bug(name: str, cause: Exception) -> Any:
+        """Answer for a bug of the server's: the client must not wait for an answer that never comes."""
+        logger.error("method '%s' failed", name, exc_info=cause)
+        return wire.error(f"method '{name}' failed inside the embedded server: {type(cause).__name__}: {cause}")
 
 
 class RpcConnection(asyncio.Protocol):

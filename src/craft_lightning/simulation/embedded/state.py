@@ -62,6 +62,8 @@ class Actor:
         sumo: name in SUMO of an actor that SUMO drives, empty for all others.
         light_state: vehicle light bits.
         speed_limit: of the lane a client-controlled vehicle is on [m/s].
+        near_light: id of the traffic light in whose trigger volume it is, 0 for none; ``looked_from`` where it was when
+            that was last found out.
 
     """
 
@@ -92,6 +94,8 @@ class Actor:
     sumo: str = ""
     light_state: int = 0
     speed_limit: float = 0.0
+    near_light: int = 0
+    looked_from: tuple[float, float] = (float("inf"), float("inf"))
 
     @property
     def driven(self) -> bool:

@@ -30,6 +30,7 @@ from craft_lightning.simulation.embedded.town import TownShelf
 from craft_lightning.simulation.embedded.traffic import Traffic
 from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
 
+LIGHT_LOOK_AFTER = 0.5  # m of travel between two looks for the light that a vehicle stands at
 DEFAULT_DELTA = 0.05  # s of a tick where the client names none
 TRAFFIC = "controller.traffic.sumo"
 _KINDS = {"vehicle": VEHICLE, "walker": WALKER, "static": PROP, "sensor": SENSOR, "controller": CONTROLLER}
@@ -174,10 +175,12 @@ class World:
             row["manual_gear"] = control.manual_gear
             row["gear"] = control.gear if control.manual_gear else _gear(actor)
             row["speed_limit"] = 3.6 * actor.speed_limit
-            light = self.board.light_at(actor)
-            row["has_light"] = light is not None
+            x, y = actor.motion[X], actor.motion[Y]
+            if abs(x - actor.looked_from[0]) + abs(y - actor.looked_from[1]) > LIGHT_LOOK_AFTER:
+                actor.near_light, actor.looked_from = self.board.light_at(actor), (x, y)
+            row["has_light"], row["near_light"] = actor.near_light != 0, actor.near_light
             # Without a light CARLA's vehicles report green.
-            row["near_light"], row["near_light_state"] = (light.actor, light.state) if light else (0, wire.GREEN)
+            row["near_light_state"] = self.board.lights[actor.near_light].state if actor.near_light else wire.GREEN
         else:
             row["direction"], row["walk_speed"] = actor.walk.direction, actor.walk.speed
             row["jump"] = actor.walk.jump
@@ -226,6 +229,9 @@ class World:
                 self.state.sensors.setdefault(parent, []).append(actor.id)
         elif actor.driven:
             self.state.driven.append(actor.id)
+            if kind == VEHICLE:
+                *_, actor.speed_limit = self.town.lane_at(actor.motion[X], actor.motion[Y])
+            self._write_driven(actor)
         elif kind == PROP:
             self.state.props.append(actor.id)
         if options is not None:
