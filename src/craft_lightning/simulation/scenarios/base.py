@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import py_trees
 from py_trees.common import Status
 
+from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
 from craft_lightning.simulation.scenarios.stage import Spawner, Stage, route_position
 from craft_lightning.simulation.view import WorldView
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
     from craft_lightning.roads.routes import ScenarioConfig
     from craft_lightning.roads.routing import Route
+
+
+_TICKS_PER_STEP = round(TRACKER_SECONDS / TICK_SECONDS)
 
 
 class Action(py_trees.behaviour.Behaviour):
@@ -42,7 +46,7 @@ class Action(py_trees.behaviour.Behaviour):
         return self.stage.view.time - self.began
 
     def update(self) -> Status:
-        """Act for one tick of the world."""
+        """Act for one step of the tree."""
         raise NotImplementedError
 
 
@@ -104,6 +108,7 @@ class Scenario:
         self.stage = Stage(session, route, network, rng, route_position(route, x, y, yaw))
         self.triggered = False
         self.finished = False
+        self._ticks = 0
         self.prepare()
         story = py_trees.composites.Parallel(
             f"{config.name}: story or end of life",
@@ -118,7 +123,7 @@ class Scenario:
         """Spawn what stands there before the ego comes; called once, before any view exists."""
 
     def trigger_condition(self) -> bool:
-        """Whether the ego sets the scenario off in this tick."""
+        """Whether the ego sets the scenario off now."""
         raise NotImplementedError
 
     def story(self) -> py_trees.behaviour.Behaviour:
@@ -135,13 +140,16 @@ class Scenario:
         return {int(actor.id) for actor in self.stage.actors}
 
     def tick(self, view: WorldView) -> None:
-        """Play one tick; call it after every tick of the world with the view of that tick.
+        """Play on; call it after every tick of the world with the view of that tick.
+
+        The tree runs every ``TRACKER_SECONDS``, as the ego's tracker does; controls are held in between.
 
         Args:
             view: light or complete; it must hold the ego, and should hold ``actor_ids``.
 
         """
-        if self.finished:
+        self._ticks += 1
+        if self.finished or self._ticks % _TICKS_PER_STEP:
             return
         self.stage.see(view)
         self.root.tick_once()

@@ -17,6 +17,7 @@ _REACTION = 1.3  # seconds that an attentive driver is left before it has to bra
 _BRAKING = 6.0  # m/s2 of that braking
 _EGO_FRONT = 2.4  # metres from the ego's centre to its front, about
 _STANDING = 1.0  # metres above the road of a pedestrian's origin, the middle of its body
+_PROBE, _MEDIAN, _WIDEST = 0.25, 1.5, 30.0  # metres: step, widest gap, end of the search for the road's edge
 _SUBSTITUTE = "static.prop.vendingmachine"  # for blocker models that a server lacks
 
 
@@ -116,7 +117,7 @@ class _Walk(Action):
         self._scenario = scenario
 
     def update(self) -> Status:
-        """Walk one tick."""
+        """Walk one step."""
         scenario, stage = self._scenario, self.stage
         walker = scenario.walker
         if walker is None:
@@ -135,7 +136,10 @@ class _Walk(Action):
 
 
 def road_edge(stage: Stage, s: float, side: float) -> float:
-    """Return the metres from the route to the edge of the driving lanes on one side, read from ``carla.Map``.
+    """Return the metres from the route to the far edge of the driving lanes on one side, read from ``carla.Map``.
+
+    The map is probed outwards, because not every map has both directions on one road; a median or a gap of up to
+    1.5 m belongs to the road.
 
     Args:
         stage: shared state.
@@ -143,19 +147,12 @@ def road_edge(stage: Stage, s: float, side: float) -> float:
         side: 1 for the left, -1 for the right.
 
     """
-    place = stage.transform(s).location
-    waypoint = stage.session.world.get_map().get_waypoint(place)
-    if waypoint is None:
-        return 1.75
-    _, _, heading = stage.pose(s)
-    forward = math.cos(heading + math.radians(waypoint.transform.rotation.yaw)) > 0.0
-    edge, sign = 0.5 * waypoint.lane_width, waypoint.lane_id > 0
-    for _ in range(8):
-        # Across the middle of the road the neighbours' left and right swap.
-        same = (waypoint.lane_id > 0) == sign
-        outward = (side > 0) == (forward == same)
-        waypoint = waypoint.get_left_lane() if outward else waypoint.get_right_lane()
-        if waypoint is None or not waypoint.lane_type & (carla.LaneType.Driving | carla.LaneType.Bidirectional):
+    town = stage.session.world.get_map()
+    edge = 0.0
+    for reach in np.arange(0.0, _WIDEST, _PROBE).tolist():
+        place = stage.transform(s, side * reach).location
+        if town.get_waypoint(place, project_to_road=False, lane_type=carla.LaneType.Driving) is not None:
+            edge = reach
+        elif reach > edge + _MEDIAN:
             break
-        edge += waypoint.lane_width
-    return edge
+    return max(edge + 0.5 * _PROBE, 1.5)

@@ -7,7 +7,7 @@ import numpy as np
 import py_trees
 from py_trees.common import Status
 
-from craft_lightning.conventions import AGENT_WALKER
+from craft_lightning.conventions import AGENT_WALKER, TRACKER_SECONDS
 from craft_lightning.simulation.scenarios.base import Action, Scenario
 from craft_lightning.simulation.scenarios.pilot import Pilot
 from craft_lightning.simulation.scenarios.stage import Stage
@@ -65,13 +65,13 @@ class _Appear(Action):
         self.pilot: Pilot | None = None
 
     def update(self) -> Status:
-        """Try one place a tick."""
+        """Try one place a step."""
         stage = self.stage
         if stage.ego_s > stage.trigger:
             return Status.FAILURE
         speed = stage.ego_speed
         if self.pilot is None:
-            s = stage.ego_s + _distance(speed, self._time_gap) + 4.0 * (round(self.elapsed / 0.05) % 5)
+            s = stage.ego_s + _distance(speed, self._time_gap) + 4.0 * (round(self.elapsed / TRACKER_SECONDS) % 5)
             if s > stage.end - 10.0 or not self._free(s):
                 return Status.RUNNING
             blueprints = [
@@ -105,7 +105,7 @@ class _KeepAhead(Action):
         self._lead, self._time_gap = lead, time_gap
 
     def update(self) -> Status:
-        """Drive one tick."""
+        """Drive one step."""
         stage, pilot = self.stage, self._lead.pilot
         if pilot is None or not pilot.see():
             return Status.FAILURE
@@ -127,7 +127,7 @@ class _Brake(Action):
         self._stood = math.inf
 
     def update(self) -> Status:
-        """Brake one tick."""
+        """Brake one step."""
         pilot = self._lead.pilot
         if pilot is None or not pilot.see():
             return Status.FAILURE
@@ -145,7 +145,7 @@ class _DriveOff(Action):
         self._lead = lead
 
     def update(self) -> Status:
-        """Drive one tick."""
+        """Drive one step."""
         stage, pilot = self.stage, self._lead.pilot
         if pilot is None or not pilot.see():
             return Status.FAILURE
