@@ -24,7 +24,9 @@ class DrivingProgress:
     """
 
     def __init__(self, title: str, total: int, unit: str, enabled: bool = True) -> None:
-        self.bar = tqdm(total=total, desc=title, unit=unit, disable=not enabled, leave=False, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=total, desc=title, unit=unit, disable=not enabled, leave=False, dynamic_ncols=True, mininterval=0.5
+        )
         self.events: Counter[str] = Counter()
         self.scores: list[float] = []
         self.started = time.perf_counter()
