@@ -7,7 +7,7 @@ import struct
 import pytest
 
 # 2,000 ticks were compared by hand with CRAFT_DETERMINISM_TICKS=2000; the default keeps the suite fast.
-TICKS = int(os.environ.get("CRAFT_DETERMINISM_TICKS", "500"))
+TICKS = int(os.environ.get("CRAFT_DETERMINISM_TICKS", "300"))
 
 SCRIPT = """
 import hashlib, struct

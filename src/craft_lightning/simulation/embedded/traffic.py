@@ -248,7 +248,8 @@ class Traffic:
 
     def relocate(self, actor: Actor) -> None:
         """Put one of SUMO's vehicles where a client wants it, as far as there is a lane."""
-        if actor.kind == VEHICLE and actor.sumo in self.rows:
+        distance, half_width, *_ = self.world.town.lane_at(*actor.motion[:2])
+        if actor.kind == VEHICLE and actor.sumo in self.rows and distance < half_width:
             x, y, angle = bumper(actor)
             libsumo.vehicle.moveToXY(actor.sumo, "", -1, x, y, angle, 2)
 
