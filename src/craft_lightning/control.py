@@ -15,133 +15,54 @@ from typing import TypeAlias
 
 import numpy as np
 
-from craft_lightning.conventions import TRACKER_SECONDS
-from craft_lightning.errors import CraftError
-
-HALF_PI = 0.5 * math.pi
-
-# Largest PID window; GPU kernels reserve their scratch at compile time.
-MAX_WINDOW = 40
-
-# Where the kernels find each field of TrackerParameters and BicycleParameters in its array.
-(
-    TURN_KP,
-    TURN_KI,
-    TURN_KD,
-    SPEED_KP,
-    SPEED_KI,
-    SPEED_KD,
-    WINDOW,
+from craft_lightning.control_parameters import (
     AIM_GAIN,
-    AIM_OFFSET,
-    AIM_MIN,
     AIM_MAX,
-    SPEED_WINDOW,
-    BRAKE_SPEED,
-    BRAKE_RATIO,
-    CLIP_DELTA,
-    MAX_THROTTLE,
-) = range(16)
-(
-    MAX_STEER,
-    THROTTLE_ACCELERATION,
+    AIM_MIN,
+    AIM_OFFSET,
     BRAKE_DECELERATION,
+    BRAKE_RATIO,
+    BRAKE_SPEED,
+    CLIP_DELTA,
     DRAG,
     MAX_LATERAL_ACCELERATION,
-) = range(5)
+    MAX_STEER,
+    MAX_THROTTLE,
+    SPEED_KD,
+    SPEED_KI,
+    SPEED_KP,
+    SPEED_WINDOW,
+    THROTTLE_ACCELERATION,
+    TURN_KD,
+    TURN_KI,
+    TURN_KP,
+    WINDOW,
+    BicycleParameters,
+    TrackerParameters,
+)
+from craft_lightning.conventions import TRACKER_SECONDS
+from craft_lightning.elementary import QUARTER_TURN, arctangent, small_cosine, small_sine, tangent
+from craft_lightning.errors import CraftError
+
+__all__ = [
+    "BicycleParameters",
+    "Tracker",
+    "TrackerParameters",
+    "aim_distance",
+    "aim_point",
+    "bicycle_motion",
+    "bicycle_step",
+    "clip",
+    "desired_speed",
+    "plan_arc",
+    "speed_poses",
+    "track",
+    "tracker_step",
+]
 
 Floats: TypeAlias = Sequence[float] | np.ndarray
 Scratch: TypeAlias = MutableSequence[float] | np.ndarray
 Poses: TypeAlias = Sequence[Sequence[float]] | np.ndarray
-
-
-def _as_array(parameters: "TrackerParameters | BicycleParameters") -> np.ndarray:
-    return np.array(dataclasses.astuple(parameters), dtype=np.float32)
-
-
-def _require(condition: bool, owner: str, field: str, need: str) -> None:
-    if not condition:
-        raise CraftError(f"{owner}.{field} must be {need}; change it where the world or recipe sets it.")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackerParameters:
-    """Constants of ``tracker_step``; the order of the fields is the order of ``as_array``.
-
-    Args:
-        turn_kp: proportional gain on angle / (pi / 2).
-        turn_ki: gain on the mean of the window.
-        turn_kd: gain on the difference to the previous call.
-        speed_kp: proportional gain on the clipped speed error, m/s.
-        speed_ki: gain on the mean of the window.
-        speed_kd: gain on the difference to the previous call.
-        window: calls that a PID remembers; an empty window counts as zeros.
-        aim_gain: seconds; the aim point lies clip(aim_gain v + aim_offset, aim_min, aim_max) metres ahead.
-        aim_offset: metres.
-        aim_min: metres.
-        aim_max: metres.
-        speed_window: seconds of the plan whose mean speed is the desired speed.
-        brake_speed: m/s; a slower desired speed brakes.
-        brake_ratio: speed / desired speed above which the tracker brakes.
-        clip_delta: m/s, largest speed error that the PID sees.
-        max_throttle: largest throttle.
-
-    """
-
-    turn_kp: float = 1.25
-    turn_ki: float = 0.75
-    turn_kd: float = 0.3
-    speed_kp: float = 5.0
-    speed_ki: float = 0.5
-    speed_kd: float = 1.0
-    window: int = 20
-    aim_gain: float = 0.5
-    aim_offset: float = 2.5
-    aim_min: float = 5.0
-    aim_max: float = 8.0
-    speed_window: float = 0.5
-    brake_speed: float = 0.4
-    brake_ratio: float = 1.1
-    clip_delta: float = 0.25
-    max_throttle: float = 0.75
-
-    def __post_init__(self) -> None:
-        _require(1 <= self.window <= MAX_WINDOW, "TrackerParameters", "window", f"between 1 and {MAX_WINDOW}")
-        _require(0 < self.aim_min <= self.aim_max, "TrackerParameters", "aim_min", "positive and at most aim_max")
-        _require(self.speed_window >= TRACKER_SECONDS, "TrackerParameters", "speed_window", "at least 0.1 s")
-
-    def as_array(self) -> np.ndarray:
-        """The fields as float32 [16], in their order, for kernels."""
-        return _as_array(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class BicycleParameters:
-    """Constants of ``bicycle_step``; the order of the fields is the order of ``as_array``.
-
-    Args:
-        max_steer: wheel angle at steer 1, rad.
-        throttle_acceleration: acceleration at throttle 1 and standstill, m/s2.
-        brake_deceleration: deceleration at brake 1, m/s2.
-        drag: 1/s; acceleration lost per m/s of speed.
-        max_lateral_acceleration: m/s2; the yaw rate is limited so that speed times yaw rate stays below it.
-
-    """
-
-    max_steer: float = 0.6
-    throttle_acceleration: float = 4.0
-    brake_deceleration: float = 8.0
-    drag: float = 0.05
-    max_lateral_acceleration: float = 8.0
-
-    def __post_init__(self) -> None:
-        _require(0 < self.max_steer < 1.5, "BicycleParameters", "max_steer", "between 0 and 1.5 rad")
-        for field in ("throttle_acceleration", "brake_deceleration", "max_lateral_acceleration"):
-            _require(getattr(self, field) > 0, "BicycleParameters", field, "positive")
-
-    def as_array(self) -> np.ndarray:
-        """The fields as float32 [5], in their order, for kernels."""
-        return _as_array(self)
 
 
 def clip(value: float, low: float, high: float) -> float:
@@ -158,26 +79,139 @@ def plan_arc(plan: Poses, count: int, arc: Scratch) -> None:
         arc[i] = arc[i - 1] + math.sqrt(dx * dx + dy * dy)
 
 
-def pid(error: float, memory: Scratch, start: int, window: int, slot: int, kp: float, ki: float, kd: float) -> float:
-    """One step of a PID whose integral is the mean of its last ``window`` errors.
+def aim_point(
+    plan: Poses,
+    arc: Floats,
+    count: int,
+    end_cos: float,
+    end_sin: float,
+    segment: int,
+    hint: int,
+    x: float,
+    y: float,
+    ahead: float,
+) -> tuple[float, float, int, int]:
+    """The point of a plan ``ahead`` metres of arc beyond the projection of (x, y).
+
+    The projection walks along the plan and never back. Past its last pose the plan goes on straight along that yaw.
 
     Args:
-        error: the error now.
-        memory: scratch; entries start .. start + window belong to this PID: a ring of errors, then their sum.
-            Zeros are an empty window.
-        start: first entry.
-        window: length of the ring.
-        slot: where in the ring this error goes: the number of earlier calls modulo ``window``.
-        kp: proportional gain.
-        ki: gain on the sum, that is the gain on the mean / window.
-        kd: gain on the difference to the last error.
+        plan: [count][>= 2] x, y.
+        arc: [count] from ``plan_arc``.
+        count: poses of the plan.
+        end_cos: cosine of the last pose's yaw.
+        end_sin: sine of the last pose's yaw.
+        segment: where the last call found the projection, 0 at first.
+        hint: where the last call found the point, 0 at first; it saves steps and does not change the answer.
+        x: metres.
+        y: metres.
+        ahead: metres.
+
+    Returns:
+        x and y of the point, segment, hint.
 
     """
-    previous = memory[start + slot - 1] if slot > 0 else memory[start + window - 1]
-    total = memory[start + window] + error - memory[start + slot]
-    memory[start + window] = total
-    memory[start + slot] = error
-    return kp * error + ki * total + kd * (error - previous)
+    last = count - 1
+    # Walk on while the vehicle is past the end of its segment; segments (almost) without length are passed at once.
+    while segment < last:
+        ax, ay = plan[segment][0], plan[segment][1]
+        bx, by = plan[segment + 1][0], plan[segment + 1][1]
+        if arc[segment + 1] - arc[segment] > 1e-4 and (x - bx) * (bx - ax) + (y - by) * (by - ay) < 0.0:
+            break
+        segment += 1
+
+    # Arc length of the projection.
+    if segment < last:
+        ax, ay = plan[segment][0], plan[segment][1]
+        length = arc[segment + 1] - arc[segment]
+        along = ((x - ax) * (plan[segment + 1][0] - ax) + (y - ay) * (plan[segment + 1][1] - ay)) / length
+        target = arc[segment] + max(along, 0.0) + ahead
+    else:
+        beyond = (x - plan[last][0]) * end_cos + (y - plan[last][1]) * end_sin
+        target = arc[last] + max(beyond, 0.0) + ahead
+
+    # The point of the plan at that arc length.
+    i = max(segment, hint)
+    while i > segment and arc[i] > target:
+        i -= 1
+    while i < last and arc[i + 1] <= target:
+        i += 1
+    if i < last:
+        share = (target - arc[i]) / (arc[i + 1] - arc[i])
+        aim_x = plan[i][0] + share * (plan[i + 1][0] - plan[i][0])
+        aim_y = plan[i][1] + share * (plan[i + 1][1] - plan[i][1])
+    else:
+        aim_x = plan[last][0] + (target - arc[last]) * end_cos
+        aim_y = plan[last][1] + (target - arc[last]) * end_sin
+    return aim_x, aim_y, segment, i
+
+
+def desired_speed(arc: Floats, count: int, step: int, poses: int, seconds: float) -> float:
+    """Mean speed (m/s) over the ``poses`` poses (``seconds``) of a plan after ``step``; past its end, over its last ones.
+
+    Args:
+        arc: [count] from ``plan_arc``.
+        count: poses of the plan.
+        step: number of poses since the plan was made.
+        poses: at least 1, less than ``count``.
+        seconds: what they last.
+
+    """
+    first = max(min(step, count - 1 - poses), 0)
+    return (arc[first + poses] - arc[first]) / seconds
+
+
+def speed_poses(count: int, dt: float, window: float) -> int:
+    """Poses of a plan of ``count`` poses at ``dt`` whose mean speed is the desired one: ``window`` seconds or all."""
+    return max(min(int(window / dt + 0.5), count - 1), 1)
+
+
+def track(
+    dx: float,
+    dy: float,
+    cos_yaw: float,
+    sin_yaw: float,
+    speed: float,
+    desired: float,
+    turn_sum: float,
+    turn_old: float,
+    turn_last: float,
+    push_sum: float,
+    push_old: float,
+    push_last: float,
+    p: Floats,
+) -> tuple[float, float, float, float, float]:
+    """The tracker's two PIDs; the integral of each is the mean of its last ``window`` errors.
+
+    Args:
+        dx: from the vehicle to the aim point, metres.
+        dy: likewise.
+        cos_yaw: cosine of the vehicle's heading.
+        sin_yaw: sine of it.
+        speed: m/s, not negative.
+        desired: m/s.
+        turn_sum: sum of the window of turn errors before this call.
+        turn_old: the turn error that leaves the window in this call.
+        turn_last: the turn error of the last call.
+        push_sum: as ``turn_sum``, of speed errors.
+        push_old: likewise.
+        push_last: likewise.
+        p: ``TrackerParameters`` in the order of the fields.
+
+    Returns:
+        throttle [0, 1], steer [-1, 1] positive left, brake (0 or 1), turn error, speed error.
+
+    """
+    turn = arctangent(cos_yaw * dy - sin_yaw * dx, cos_yaw * dx + sin_yaw * dy) / QUARTER_TURN
+    integral = (turn_sum + turn - turn_old) / p[WINDOW]
+    steer = clip(p[TURN_KP] * turn + p[TURN_KI] * integral + p[TURN_KD] * (turn - turn_last), -1.0, 1.0)
+    push = clip(desired - speed, 0.0, p[CLIP_DELTA])
+    integral = (push_sum + push - push_old) / p[WINDOW]
+    throttle = clip(
+        p[SPEED_KP] * push + p[SPEED_KI] * integral + p[SPEED_KD] * (push - push_last), 0.0, p[MAX_THROTTLE]
+    )
+    braking = (desired < p[BRAKE_SPEED]) | (speed > p[BRAKE_RATIO] * desired)
+    return 0.0 if braking else throttle, steer, 1.0 if braking else 0.0, turn, push
 
 
 def tracker_step(
@@ -188,8 +222,7 @@ def tracker_step(
     segment: int,
     x: float,
     y: float,
-    cos_yaw: float,
-    sin_yaw: float,
+    yaw: float,
     speed: float,
     dt: float,
     memory: Scratch,
@@ -210,11 +243,11 @@ def tracker_step(
         segment: where the last call found the vehicle on the plan, 0 at first; the projection never moves back.
         x: position of the box centre, metres.
         y: likewise.
-        cos_yaw: cosine of the heading.
-        sin_yaw: sine of the heading.
+        yaw: heading, radians.
         speed: m/s, not negative.
         dt: seconds between poses.
-        memory: [2 (window + 1)] scratch of both PIDs, zeros = empty.
+        memory: [2 (window + 1)] scratch: the ring of turn errors, the ring of speed errors, their two sums. Zeros are
+            empty windows.
         tick: calls since ``memory`` was emptied.
         p: ``TrackerParameters`` in the order of the fields.
 
@@ -222,55 +255,78 @@ def tracker_step(
         throttle [0, 1], steer [-1, 1] positive left, brake (0 or 1), segment.
 
     """
-    last = count - 1
-    # Walk on while the vehicle is past the end of its segment; segments (almost) without length are passed at once.
-    while segment < last:
-        ax, ay = plan[segment][0], plan[segment][1]
-        bx, by = plan[segment + 1][0], plan[segment + 1][1]
-        if arc[segment + 1] - arc[segment] > 1e-4 and (x - bx) * (bx - ax) + (y - by) * (by - ay) < 0.0:
-            break
-        segment += 1
-
-    # Arc length of the projection.
-    if segment < last:
-        ax, ay = plan[segment][0], plan[segment][1]
-        length = arc[segment + 1] - arc[segment]
-        along = ((x - ax) * (plan[segment + 1][0] - ax) + (y - ay) * (plan[segment + 1][1] - ay)) / length
-        travelled = arc[segment] + max(along, 0.0)
-    else:
-        end_cos, end_sin = math.cos(plan[last][2]), math.sin(plan[last][2])
-        beyond = (x - plan[last][0]) * end_cos + (y - plan[last][1]) * end_sin
-        travelled = arc[last] + max(beyond, 0.0)
-    target = travelled + clip(p[AIM_GAIN] * speed + p[AIM_OFFSET], p[AIM_MIN], p[AIM_MAX])
-
-    # The point of the plan at that arc length.
-    i = segment
-    while i < last and arc[i + 1] <= target:
-        i += 1
-    if i < last:
-        share = (target - arc[i]) / (arc[i + 1] - arc[i])
-        aim_x = plan[i][0] + share * (plan[i + 1][0] - plan[i][0])
-        aim_y = plan[i][1] + share * (plan[i + 1][1] - plan[i][1])
-    else:
-        aim_x = plan[last][0] + (target - arc[last]) * math.cos(plan[last][2])
-        aim_y = plan[last][1] + (target - arc[last]) * math.sin(plan[last][2])
-
-    dx, dy = aim_x - x, aim_y - y
-    angle = math.atan2(cos_yaw * dy - sin_yaw * dx, cos_yaw * dx + sin_yaw * dy)
+    ahead = aim_distance(speed, p)
+    end_yaw = plan[count - 1][2]
+    aim_x, aim_y, segment, _ = aim_point(
+        plan, arc, count, math.cos(end_yaw), math.sin(end_yaw), segment, 0, x, y, ahead
+    )
+    poses = speed_poses(count, dt, p[SPEED_WINDOW])
+    desired = desired_speed(arc, count, step, poses, poses * dt)
     window = int(p[WINDOW])
     slot = tick % window
-    turn = pid(angle / HALF_PI, memory, 0, window, slot, p[TURN_KP], p[TURN_KI] / p[WINDOW], p[TURN_KD])
-    steer = clip(turn, -1.0, 1.0)
+    before = (tick + window - 1) % window
+    sums = 2 * window
+    throttle, steer, brake, turn, push = track(
+        aim_x - x,
+        aim_y - y,
+        math.cos(yaw),
+        math.sin(yaw),
+        speed,
+        desired,
+        memory[sums],
+        memory[slot],
+        memory[before],
+        memory[sums + 1],
+        memory[window + slot],
+        memory[window + before],
+        p,
+    )
+    memory[sums] += turn - memory[slot]
+    memory[sums + 1] += push - memory[window + slot]
+    memory[slot], memory[window + slot] = turn, push
+    return throttle, steer, brake, segment
 
-    poses = max(min(int(p[SPEED_WINDOW] / dt + 0.5), last), 1)
-    first = max(min(step, last - poses), 0)
-    final = min(first + poses, last)
-    desired = (arc[final] - arc[first]) / (poses * dt)
-    delta = clip(desired - speed, 0.0, p[CLIP_DELTA])
-    push = pid(delta, memory, window + 1, window, slot, p[SPEED_KP], p[SPEED_KI] / p[WINDOW], p[SPEED_KD])
-    if desired < p[BRAKE_SPEED] or speed > p[BRAKE_RATIO] * desired:
-        return 0.0, steer, 1.0, segment
-    return clip(push, 0.0, p[MAX_THROTTLE]), steer, 0.0, segment
+
+def aim_distance(speed: float, p: Floats) -> float:
+    """Metres of arc between the projection and the aim point."""
+    return clip(p[AIM_GAIN] * speed + p[AIM_OFFSET], p[AIM_MIN], p[AIM_MAX])
+
+
+def bicycle_motion(
+    speed: float, throttle: float, steer: float, brake: float, wheelbase: float, dt: float, p: Floats
+) -> tuple[float, float, float, float]:
+    """One step of a kinematic bicycle, in its own frame.
+
+    The reference point is the box centre, midway between the axles. With wheel angle d = steer * max_steer and slip
+    b = atan(tan(d) / 2), the centre moves along yaw + b and turns at speed * 2 sin(b) / wheelbase. The speed never
+    turns negative; position uses the mean of old and new speed and the heading in the middle of the step.
+
+    Args:
+        speed: m/s.
+        throttle: [0, 1].
+        steer: [-1, 1], positive left.
+        brake: [0, 1].
+        wheelbase: metres between the axles.
+        dt: seconds.
+        p: ``BicycleParameters`` in the order of the fields.
+
+    Returns:
+        Speed after ``dt``, metres moved forward and to the left (along the old heading), and half the angle turned.
+
+    """
+    acceleration = throttle * p[THROTTLE_ACCELERATION] - brake * p[BRAKE_DECELERATION] - p[DRAG] * speed
+    faster = max(speed + acceleration * dt, 0.0)
+    mean = 0.5 * (speed + faster)
+    half_tan = 0.5 * tangent(clip(steer, -1.0, 1.0) * p[MAX_STEER])
+    cos_slip = 1.0 / math.sqrt(1.0 + half_tan * half_tan)
+    sin_slip = half_tan * cos_slip
+    # Limit on the lateral acceleration |mean * yaw_rate|.
+    limit = p[MAX_LATERAL_ACCELERATION] / max(mean, 0.1)
+    half_turn = 0.5 * dt * clip(mean * (2.0 * sin_slip) / wheelbase, -limit, limit)
+    cos_half, sin_half = small_cosine(half_turn), small_sine(half_turn)
+    distance = mean * dt
+    forward = distance * (cos_half * cos_slip - sin_half * sin_slip)
+    return faster, forward, distance * (sin_half * cos_slip + cos_half * sin_slip), half_turn
 
 
 def bicycle_step(
@@ -285,42 +341,12 @@ def bicycle_step(
     dt: float,
     p: Floats,
 ) -> tuple[float, float, float, float]:
-    """One step of a kinematic bicycle whose reference point is the box centre, midway between the axles.
-
-    With wheel angle d = steer * max_steer and slip b = atan(tan(d) / 2), the centre moves along yaw + b and turns at
-    speed * 2 sin(b) / wheelbase. The speed never turns negative; position uses the mean of old and new speed.
-
-    Args:
-        x: metres.
-        y: metres.
-        yaw: radians.
-        speed: m/s.
-        throttle: [0, 1].
-        steer: [-1, 1], positive left.
-        brake: [0, 1].
-        wheelbase: metres between the axles.
-        dt: seconds.
-        p: ``BicycleParameters`` in the order of the fields.
-
-    Returns:
-        x, y, yaw (not wrapped) and speed after ``dt``.
-
-    """
-    acceleration = throttle * p[THROTTLE_ACCELERATION] - brake * p[BRAKE_DECELERATION] - p[DRAG] * speed
-    faster = max(speed + acceleration * dt, 0.0)
-    mean = 0.5 * (speed + faster)
-    half_tan = 0.5 * math.tan(clip(steer, -1.0, 1.0) * p[MAX_STEER])
-    cos_slip = 1.0 / math.sqrt(1.0 + half_tan * half_tan)
-    sin_slip = half_tan * cos_slip
-    # Limit on the lateral acceleration: |mean * yaw_rate| <= p[MAX_LATERAL_ACCELERATION].
-    limit = p[MAX_LATERAL_ACCELERATION] / max(mean, 0.1)
-    yaw_rate = clip(mean * (2.0 * sin_slip) / wheelbase, -limit, limit)
-    # Heading in the middle of the step: second order in dt.
-    middle = yaw + 0.5 * yaw_rate * dt
-    cos_yaw, sin_yaw = math.cos(middle), math.sin(middle)
-    x += mean * dt * (cos_yaw * cos_slip - sin_yaw * sin_slip)
-    y += mean * dt * (sin_yaw * cos_slip + cos_yaw * sin_slip)
-    return x, y, yaw + yaw_rate * dt, faster
+    """``bicycle_motion`` from a pose: x, y (metres), yaw (radians, not wrapped) and speed (m/s) after ``dt``."""
+    speed, forward, left, half_turn = bicycle_motion(speed, throttle, steer, brake, wheelbase, dt, p)
+    cos_yaw, sin_yaw = math.cos(yaw), math.sin(yaw)
+    x += cos_yaw * forward - sin_yaw * left
+    y += sin_yaw * forward + cos_yaw * left
+    return x, y, yaw + 2.0 * half_turn, speed
 
 
 class Tracker:
@@ -404,8 +430,7 @@ class Tracker:
             self._segment,
             x,
             y,
-            math.cos(yaw),
-            math.sin(yaw),
+            yaw,
             max(float(speed), 0.0),
             self.dt,
             self._memory,

@@ -35,9 +35,7 @@ def boxes_overlap(
     return abs(dy * b_cos - dx * b_sin) < b_half_width + a_half_length * turn_sin + a_half_width * turn_cos
 
 
-def crosses_line(
-    px: float, py: float, qx: float, qy: float, x0: float, y0: float, x1: float, y1: float
-) -> bool:
+def crosses_line(px: float, py: float, qx: float, qy: float, x0: float, y0: float, x1: float, y1: float) -> bool:
     """Whether the step from p to q crosses the line from (x0, y0) to (x1, y1).
 
     The side where p stands is open and the other one closed: of two steps that meet on the line, one crosses it.

@@ -1,15 +1,17 @@
 """Runs the kernels on the CPU: compiled once, cached on disk, states dealt out to threads that hold no lock."""
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from craft_lightning.control import MAX_WINDOW
+from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
-from craft_lightning.counterfactual.kernels import prepare_state, score_trajectory
-from craft_lightning.counterfactual.motion import EGO_SPEED, EGO_X, EGO_Y, EGO_YAW
+from craft_lightning.counterfactual.kernels import score_lanes
+from craft_lightning.counterfactual.lanes import FIELDS, LANES
+from craft_lightning.counterfactual.prepare import prepare_state
 
 
 def prepare_range(
@@ -85,23 +87,36 @@ def score_range(
     flags: np.ndarray,
     final: np.ndarray,
     rewards: np.ndarray,
+    plans: np.ndarray,
+    arcs: np.ndarray,
+    ends: np.ndarray,
+    index: np.ndarray,
+    places: np.ndarray,
+    rings: np.ndarray,
+    work: np.ndarray,
+    ego: np.ndarray,
 ) -> None:
-    """``score_trajectory`` for the flat indices begin .. end of (slot, candidate); masked candidates are left alone."""
-    poses_of_plan = candidates.shape[2] + 1
-    plan = np.empty((poses_of_plan, 3), np.float32)
-    arc = np.empty(poses_of_plan, np.float32)
-    memory = np.empty(2 * (MAX_WINDOW + 1), np.float32)
-    ego = np.empty((steps + 1, 6), np.float32)
-    scratch = np.empty(steps, np.float32)
-    count = mask.shape[1]
-    for index in range(begin, end):
-        slot = index // count
-        k = index - slot * count
+    """``score_lanes`` for the blocks begin .. end of LANES candidates; block i is of slot i // blocks a state.
+
+    Masked candidates take no lane and their outputs are left alone.
+    """
+    blocks = (mask.shape[1] + LANES - 1) // LANES
+    for block in range(begin, end):
+        slot = block // blocks
         b = rows[slot]
-        if not mask[b, k]:
+        first = (block - slot * blocks) * LANES
+        count = 0
+        for k in range(first, min(first + LANES, mask.shape[1])):
+            if mask[b, k]:
+                index[count] = k
+                count += 1
+        if count == 0:
             continue
-        collision[b, k] = score_trajectory(
-            candidates[min(b, candidates.shape[0] - 1), k],
+        row = b if keep_rewards else 0
+        score_lanes(
+            candidates[min(b, candidates.shape[0] - 1)],
+            index,
+            count,
             speed[b],
             size[b],
             frame[b],
@@ -123,21 +138,20 @@ def score_range(
             tracker,
             bicycle,
             reward,
-            plan,
-            arc,
-            memory,
+            plans,
+            arcs,
+            ends,
+            places,
+            rings,
+            work,
             ego,
-            scratch,
-            flags[b, k],
-            summary[b, k],
+            keep_rewards,
+            summary[b],
+            collision[b],
+            flags[b],
+            final[b],
+            rewards[row],
         )
-        final[b, k, 0] = ego[steps, EGO_X]
-        final[b, k, 1] = ego[steps, EGO_Y]
-        final[b, k, 2] = ego[steps, EGO_YAW]
-        final[b, k, 3] = ego[steps, EGO_SPEED]
-        if keep_rewards:
-            for step in range(steps):
-                rewards[b, k, step] = scratch[step]
 
 
 # NaN and infinity are refused before the kernels, yet "no NaN" stays out: a wrong assumption would be undefined behaviour.
@@ -149,8 +163,10 @@ def compiled() -> tuple[Any, Any]:
     """``prepare_range`` and ``score_range`` as machine code; compiled at the first call, then read from numba's cache."""
     import numba
 
-    inner = numba.njit(fastmath=FAST_MATH, inline="never", error_model="numpy")
-    outer = numba.njit(fastmath=FAST_MATH, error_model="numpy", nogil=True, cache=True)
+    # Without numba's runtime (_nrt) nothing can be allocated, and no slice of an array costs two atomic reference counts:
+    # with them these kernels are ten times slower.
+    inner = numba.njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, forceinline=True)
+    outer = numba.njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, nogil=True, cache=True)
     return compile_tree(prepare_range, inner, outer), compile_tree(score_range, inner, outer)
 
 
@@ -161,18 +177,46 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="craft-kernel")
 
 
-def run_threads(kernel: Any, rows: np.ndarray, total: int, threads: int, arguments: tuple[Any, ...]) -> None:
-    """Call ``kernel(rows, begin, end, *arguments)`` on ``threads`` threads so that the ranges cover 0 .. total once.
+def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
+    """Scratch of one thread for ``score_range``: plans, arcs, ends, index, places, rings, work, ego.
+
+    Args:
+        poses: poses of a candidate.
+        steps: steps of the rollout.
+
+    """
+    return (
+        np.empty((LANES, poses + 1, 2), np.float32),
+        np.empty((LANES, poses + 1), np.float32),
+        np.empty((LANES, 2), np.float32),
+        np.empty(LANES, np.int64),
+        np.empty((6, LANES), np.int64),
+        np.empty((2, MAX_WINDOW, LANES), np.float32),
+        np.empty(FIELDS * LANES, np.float32),
+        np.empty((6, steps + 1, LANES), np.float32),
+    )
+
+
+def run_threads(
+    kernel: Any,
+    rows: np.ndarray,
+    total: int,
+    threads: int,
+    arguments: tuple[Any, ...],
+    scratch: Callable[[], tuple[Any, ...]] = tuple,
+) -> None:
+    """Call ``kernel(rows, begin, end, *arguments, *scratch())`` so that the ranges cover 0 .. total once.
 
     The result does not depend on the number of threads: every index is computed on its own.
     """
-    if min(threads, total) <= 1:
-        kernel(rows, 0, total, *arguments)
+    pieces = min(threads, total)
+    if pieces <= 1:
+        kernel(rows, 0, total, *arguments, *scratch())
         return
     # A few ranges a thread, so that one with many collisions does not make the others wait.
     pieces = min(4 * threads, total)
     edges = [total * i // pieces for i in range(pieces + 1)]
     pool = _pool(threads)
-    futures = [pool.submit(kernel, rows, edges[i], edges[i + 1], *arguments) for i in range(pieces)]
+    futures = [pool.submit(kernel, rows, edges[i], edges[i + 1], *arguments, *scratch()) for i in range(pieces)]
     for future in futures:
         future.result()

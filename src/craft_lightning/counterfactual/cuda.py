@@ -1,1 +1,2 @@
-def rollout(*a): raise NotImplementedError
+def rollout(*a):
+    raise NotImplementedError

@@ -4,9 +4,42 @@ import math
 
 import numpy as np
 
-from craft_lightning.control import bicycle_step, clip, plan_arc, tracker_step
+from craft_lightning.control import (
+    aim_distance,
+    aim_point,
+    bicycle_motion,
+    clip,
+    desired_speed,
+    plan_arc,
+    speed_poses,
+    track,
+)
+from craft_lightning.control_parameters import SPEED_WINDOW, WINDOW
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE, AGENT_WALKER
 from craft_lightning.counterfactual.boxes import circumradius
+from craft_lightning.counterfactual.lanes import (
+    AIM_X,
+    AIM_Y,
+    COS,
+    DESIRED,
+    FIELDS,
+    LANES,
+    POS_X,
+    POS_Y,
+    PUSH_LAST,
+    PUSH_OLD,
+    PUSH_SUM,
+    SIN,
+    SPEED_NOW,
+    SWEPT_HIGH_X,
+    SWEPT_HIGH_Y,
+    SWEPT_LOW_X,
+    SWEPT_LOW_Y,
+    TURN_LAST,
+    TURN_OLD,
+    TURN_SUM,
+    YAW_NOW,
+)
 from craft_lightning.counterfactual.parameters import (
     BRAKE,
     HOLD,
@@ -17,12 +50,10 @@ from craft_lightning.counterfactual.parameters import (
     RAMP_JUNCTION,
     WHEELBASE_SHARE,
 )
+from craft_lightning.elementary import small_cosine, small_sine
 
 # Columns of an agent of a Scene.
 X, Y, YAW, SPEED, LENGTH, WIDTH, ACCELERATION, YAW_RATE = range(8)
-
-# Columns of an ego state.
-EGO_X, EGO_Y, EGO_COS, EGO_SIN, EGO_SPEED, EGO_YAW = range(6)
 
 # Columns of an agent's box: the bounds of its centre over the rollout, grown by its circumradius; its half extents.
 LOW_X, LOW_Y, HIGH_X, HIGH_Y, HALF_LENGTH, HALF_WIDTH, RADIUS = range(7)
@@ -37,7 +68,14 @@ def decayed_acceleration(acceleration: float, time: float, hold: float, ramp: fl
 
 
 def decay_rollout(
-    agent: np.ndarray, kind: int, junction: bool, dt: float, steps: int, p: np.ndarray, poses: np.ndarray, box: np.ndarray
+    agent: np.ndarray,
+    kind: int,
+    junction: bool,
+    dt: float,
+    steps: int,
+    p: np.ndarray,
+    poses: np.ndarray,
+    box: np.ndarray,
 ) -> None:
     """Roll one agent out without reacting to anybody.
 
@@ -67,7 +105,7 @@ def decay_rollout(
     # A bicycle's box centre moves along yaw + slip and turns at speed * 2 sin(slip) / wheelbase.
     sin_slip = 0.5 * curvature * p[WHEELBASE_SHARE] * agent[LENGTH]
     cos_slip = math.sqrt(max(1.0 - sin_slip * sin_slip, 0.0))
-    if kind == AGENT_WALKER or kind == AGENT_CYCLIST:  # noqa: PLR1714 - numba and CUDA want plain comparisons
+    if kind in (AGENT_WALKER, AGENT_CYCLIST):
         acceleration = 0.0
     elif kind != AGENT_VEHICLE:
         speed = 0.0
@@ -101,52 +139,137 @@ def decay_rollout(
     box[HIGH_X], box[HIGH_Y] = high_x + radius, high_y + radius
 
 
-def follow_plan(
-    candidate: np.ndarray,
+def follow_plans(
+    candidates: np.ndarray,
+    index: np.ndarray,
+    count: int,
     speed: float,
     wheelbase: float,
     dt: float,
     steps: int,
     tracker: np.ndarray,
     bicycle: np.ndarray,
-    plan: np.ndarray,
-    arc: np.ndarray,
-    memory: np.ndarray,
+    plans: np.ndarray,
+    arcs: np.ndarray,
+    ends: np.ndarray,
+    segments: np.ndarray,
+    rings: np.ndarray,
+    work: np.ndarray,
     ego: np.ndarray,
 ) -> None:
-    """Track one candidate from the ego's current pose, the origin, with empty PID windows.
+    """Track up to LANES candidates, step by step side by side, from the ego's current pose with empty PID windows.
+
+    Every step has three loops over the lanes: one that searches the plans, one that is pure arithmetic on ``work`` alone
+    (compilers turn it into vector instructions, so it always runs over all lanes), one that stores.
 
     Args:
-        candidate: [T, 3] x, y, yaw at ``dt``, the first pose one ``dt`` ahead.
+        candidates: [K, T, 3] x, y, yaw at ``dt``, the first pose one ``dt`` ahead.
+        index: [LANES] which candidate each lane drives.
+        count: number of lanes in use.
         speed: m/s now.
         wheelbase: metres.
         dt: seconds a step.
         steps: number of steps; where it exceeds T the plan goes on straight at its last speed.
         tracker: ``TrackerParameters`` in the order of the fields.
         bicycle: ``BicycleParameters`` in the order of the fields.
-        plan: [T + 1, 3] scratch.
-        arc: [T + 1] scratch.
-        memory: [2 (window + 1)] or longer scratch.
-        ego: [steps + 1, 6] out: x, y, cosine, sine, speed, yaw; row 0 is now.
+        plans: [LANES, T + 1, 2] scratch.
+        arcs: [LANES, T + 1] scratch.
+        ends: [LANES, 2] scratch.
+        segments: [2, LANES] int64 scratch.
+        rings: [2, window or more, LANES] scratch.
+        work: [FIELDS * LANES] scratch; field f of lane l is at f * LANES + l. Holds the swept bounds afterwards.
+        ego: [6, steps + 1, LANES] out: x, y, cosine, sine, speed, yaw; step 0 is now.
 
     """
-    poses = candidate.shape[0] + 1
-    for i in range(3):
-        plan[0, i] = 0.0
-    for i in range(poses - 1):
-        plan[i + 1, 0], plan[i + 1, 1], plan[i + 1, 2] = candidate[i, 0], candidate[i, 1], candidate[i, 2]
-    plan_arc(plan, poses, arc)
-    for i in range(memory.shape[0]):
-        memory[i] = 0.0
-    ego[0, EGO_X], ego[0, EGO_Y], ego[0, EGO_COS], ego[0, EGO_SIN], ego[0, EGO_YAW] = 0.0, 0.0, 1.0, 0.0, 0.0
-    ego[0, EGO_SPEED] = max(speed, 0.0)
-    segment = 0
+    poses = candidates.shape[1] + 1
+    window = int(tracker[WINDOW])
+    ahead = speed_poses(poses, dt, tracker[SPEED_WINDOW])
+    seconds = np.float32(ahead) * dt
+    for i in range(FIELDS * LANES):
+        work[i] = 0.0
+    for lane in range(count):
+        k = index[lane]
+        plans[lane, 0, 0], plans[lane, 0, 1] = 0.0, 0.0
+        for i in range(poses - 1):
+            plans[lane, i + 1, 0], plans[lane, i + 1, 1] = candidates[k, i, 0], candidates[k, i, 1]
+        plan_arc(plans[lane], poses, arcs[lane])
+        end_yaw = candidates[k, poses - 2, 2]
+        ends[lane, 0], ends[lane, 1] = math.cos(end_yaw), math.sin(end_yaw)
+        segments[0, lane], segments[1, lane] = 0, 0
+    for lane in range(LANES):
+        work[COS * LANES + lane] = 1.0
+        work[SPEED_NOW * LANES + lane] = max(speed, 0.0)
+        for slot in range(window):
+            rings[0, slot, lane], rings[1, slot, lane] = 0.0, 0.0
+        for field in range(6):
+            ego[field, 0, lane] = work[field * LANES + lane]
     for step in range(steps):
-        x, y, yaw, speed = ego[step, EGO_X], ego[step, EGO_Y], ego[step, EGO_YAW], ego[step, EGO_SPEED]
-        cos_yaw, sin_yaw = ego[step, EGO_COS], ego[step, EGO_SIN]
-        throttle, steer, brake, segment = tracker_step(
-            plan, arc, poses, step, segment, x, y, cos_yaw, sin_yaw, speed, dt, memory, step, tracker
+        slot = step % window
+        for lane in range(count):
+            x, y, now = work[POS_X * LANES + lane], work[POS_Y * LANES + lane], work[SPEED_NOW * LANES + lane]
+            aim_x, aim_y, segment, hint = aim_point(
+                plans[lane],
+                arcs[lane],
+                poses,
+                ends[lane, 0],
+                ends[lane, 1],
+                segments[0, lane],
+                segments[1, lane],
+                x,
+                y,
+                aim_distance(now, tracker),
+            )
+            segments[0, lane], segments[1, lane] = segment, hint
+            work[AIM_X * LANES + lane] = aim_x - x
+            work[AIM_Y * LANES + lane] = aim_y - y
+            work[DESIRED * LANES + lane] = desired_speed(arcs[lane], poses, step, ahead, seconds)
+            work[TURN_OLD * LANES + lane] = rings[0, slot, lane]
+            work[PUSH_OLD * LANES + lane] = rings[1, slot, lane]
+        drive_lanes(work, wheelbase, dt, tracker, bicycle)
+        for lane in range(LANES):
+            rings[0, slot, lane] = work[TURN_LAST * LANES + lane]
+            rings[1, slot, lane] = work[PUSH_LAST * LANES + lane]
+        for field in range(6):
+            for lane in range(LANES):
+                ego[field, step + 1, lane] = work[field * LANES + lane]
+
+
+def drive_lanes(work: np.ndarray, wheelbase: float, dt: float, tracker: np.ndarray, bicycle: np.ndarray) -> None:
+    """One step of tracker and bicycle for all lanes of ``work``; no memory but ``work`` is written, no branch taken."""
+    for lane in range(LANES):
+        cos_yaw, sin_yaw = work[COS * LANES + lane], work[SIN * LANES + lane]
+        throttle, steer, brake, turn, push = track(
+            work[AIM_X * LANES + lane],
+            work[AIM_Y * LANES + lane],
+            cos_yaw,
+            sin_yaw,
+            work[SPEED_NOW * LANES + lane],
+            work[DESIRED * LANES + lane],
+            work[TURN_SUM * LANES + lane],
+            work[TURN_OLD * LANES + lane],
+            work[TURN_LAST * LANES + lane],
+            work[PUSH_SUM * LANES + lane],
+            work[PUSH_OLD * LANES + lane],
+            work[PUSH_LAST * LANES + lane],
+            tracker,
         )
-        x, y, yaw, speed = bicycle_step(x, y, yaw, speed, throttle, steer, brake, wheelbase, dt, bicycle)
-        ego[step + 1, EGO_X], ego[step + 1, EGO_Y], ego[step + 1, EGO_YAW] = x, y, yaw
-        ego[step + 1, EGO_COS], ego[step + 1, EGO_SIN], ego[step + 1, EGO_SPEED] = math.cos(yaw), math.sin(yaw), speed
+        work[TURN_SUM * LANES + lane] += turn - work[TURN_OLD * LANES + lane]
+        work[PUSH_SUM * LANES + lane] += push - work[PUSH_OLD * LANES + lane]
+        work[TURN_LAST * LANES + lane], work[PUSH_LAST * LANES + lane] = turn, push
+        speed, forward, left, half_turn = bicycle_motion(
+            work[SPEED_NOW * LANES + lane], throttle, steer, brake, wheelbase, dt, bicycle
+        )
+        x = work[POS_X * LANES + lane] + cos_yaw * forward - sin_yaw * left
+        y = work[POS_Y * LANES + lane] + sin_yaw * forward + cos_yaw * left
+        # The heading turns by twice half_turn: rotate by the double angle instead of asking for its cosine again.
+        cos_half, sin_half = small_cosine(half_turn), small_sine(half_turn)
+        cos_turn, sin_turn = cos_half * cos_half - sin_half * sin_half, 2.0 * sin_half * cos_half
+        work[COS * LANES + lane] = cos_yaw * cos_turn - sin_yaw * sin_turn
+        work[SIN * LANES + lane] = sin_yaw * cos_turn + cos_yaw * sin_turn
+        work[YAW_NOW * LANES + lane] += 2.0 * half_turn
+        work[SPEED_NOW * LANES + lane] = speed
+        work[POS_X * LANES + lane], work[POS_Y * LANES + lane] = x, y
+        work[SWEPT_LOW_X * LANES + lane] = min(work[SWEPT_LOW_X * LANES + lane], x)
+        work[SWEPT_LOW_Y * LANES + lane] = min(work[SWEPT_LOW_Y * LANES + lane], y)
+        work[SWEPT_HIGH_X * LANES + lane] = max(work[SWEPT_HIGH_X * LANES + lane], x)
+        work[SWEPT_HIGH_Y * LANES + lane] = max(work[SWEPT_HIGH_Y * LANES + lane], y)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from craft_lightning.elementary import arctangent
+
 # What counts as "outside the grid": as far off the road as RoadGrid.sdf can say.
 OUTSIDE = -10.0
 
@@ -30,13 +32,13 @@ def bilinear(grid: np.ndarray, column: float, row: float) -> float:
     return low + v * (high - low)
 
 
-def nearest_segment(nearest: np.ndarray, column: float, row: float) -> int:
-    """Index of the nearest lane-centre segment in the cell around (column, row), -1 where there is none."""
+def cell_of(columns: int, rows: int, column: float, row: float) -> tuple[int, int]:
+    """Row and column of the cell around (column, row), (-1, -1) beyond the grid."""
     column += 0.5
     row += 0.5
-    if not (column >= 0.0 and row >= 0.0 and column < nearest.shape[1] and row < nearest.shape[0]):
-        return -1
-    return int(nearest[int(row), int(column)])
+    if not (column >= 0.0 and row >= 0.0 and column < columns and row < rows):
+        return -1, -1
+    return int(row), int(column)
 
 
 def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: float) -> int:
@@ -81,4 +83,4 @@ def heading_error(cos_yaw: float, sin_yaw: float, cos_road: float, sin_road: flo
     """Absolute angle (radians, 0 to pi) between two headings."""
     cross = cos_yaw * sin_road - sin_yaw * cos_road
     dot = cos_yaw * cos_road + sin_yaw * sin_road
-    return abs(math.atan2(cross, dot))
+    return abs(arctangent(cross, dot))

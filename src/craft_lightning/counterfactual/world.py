@@ -13,6 +13,7 @@ from craft_lightning.conventions import TRACKER_SECONDS
 from craft_lightning.counterfactual import cpu, cuda, reference
 from craft_lightning.counterfactual.grids import GridArrays
 from craft_lightning.counterfactual.inputs import check_candidates, check_grids, check_scene
+from craft_lightning.counterfactual.lanes import LANES
 from craft_lightning.counterfactual.parameters import FLAGS, DecayParameters, RewardParameters
 from craft_lightning.counterfactual.rollout import Rollout
 from craft_lightning.errors import CraftError
@@ -61,7 +62,9 @@ class CounterfactualWorld:
     ) -> None:
         self.steps = round(horizon / TRACKER_SECONDS)
         if self.steps < 1 or abs(self.steps * TRACKER_SECONDS - horizon) > 1e-6:
-            raise CraftError(f"horizon is {horizon} s: give a positive multiple of {TRACKER_SECONDS} s, such as 2, 3 or 4.")
+            raise CraftError(
+                f"horizon is {horizon} s: give a positive multiple of {TRACKER_SECONDS} s, such as 2, 3 or 4."
+            )
         if backend not in ("auto", "numba", "torch", "cuda"):
             raise CraftError(f"backend is {backend!r}: give auto, numba, torch or cuda.")
         self.horizon = horizon
@@ -157,7 +160,7 @@ class CounterfactualWorld:
         collision = np.full((batch, count), -1, np.int64)
         flags = np.zeros((batch, count, len(FLAGS)), np.bool_)
         final = np.zeros((batch, count, 4), np.float32)
-        rewards = np.zeros((batch, count, steps) if keep_rewards else (0, 0, 0), np.float32)
+        rewards = np.zeros((batch, count, steps) if keep_rewards else (1, 1, 1), np.float32)
 
         agents, points, lines = (fields[name].shape[1] for name in ("agents", "route", "stop_lines"))
         slots = min(CHUNK, batch)
@@ -188,7 +191,7 @@ class CounterfactualWorld:
                 cpu.run_threads(
                     score,
                     rows,
-                    len(rows) * count,
+                    len(rows) * (-(-count // LANES)),
                     threads,
                     (
                         *(candidates, valid, speed, fields["ego_size"], frame, fields["route_lanes"]),
@@ -197,6 +200,7 @@ class CounterfactualWorld:
                         *(np.float32(1.0 / grid.resolution), dt, steps, tracker, bicycle, reward),
                         *(keep_rewards, summary, collision, flags, final, rewards),
                     ),
+                    lambda: cpu.lane_buffers(candidates.shape[2], steps),
                 )
         returned = torch.from_numpy(summary).to(device)
         return Rollout(

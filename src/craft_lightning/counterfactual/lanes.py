@@ -1,0 +1,26 @@
+"""Lanes: candidates of one state that a kernel drives side by side, and where their numbers lie.
+
+A kernel keeps everything that its arithmetic loops touch in one flat array ``work``: field f of lane l is
+``work[f * LANES + l]``. With LANES a constant, a compiler knows that no two fields overlap and uses vector instructions.
+The CUDA kernel is compiled with LANES = 1: there a thread is a lane.
+"""
+
+LANES = 32
+
+# The ego now; the first six are stored at every step, in this order.
+POS_X, POS_Y, COS, SIN, SPEED_NOW, YAW_NOW = range(6)
+
+# Tracker: the vector to the aim point, the desired speed, the PID windows.
+AIM_X, AIM_Y, DESIRED, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_OLD, PUSH_LAST = range(6, 15)
+
+# Bounds of the centre over the rollout.
+SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(15, 19)
+
+# Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the charge
+# of a collision, the most that a reward may be) ...
+COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(19, 29)
+
+# ... and what is carried from step to step or added up.
+START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(29, 36)
+
+FIELDS = 36
