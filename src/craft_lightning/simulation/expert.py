@@ -23,6 +23,7 @@ _STEPS = 60  # of TRACKER_SECONDS: six seconds are looked ahead, four are handed
 _RATIO = 2  # steps a predicted pose
 _MAX_FOLLOWED = 4  # hypotheses in the corridor now that are followed; those behind them hold back less
 _MAX_YIELDS = 6
+_RESERVE = 0.4  # seconds kept to what stands
 _STOPPING = 6.5  # m/s2 up to which a stop counts as possible
 
 
@@ -178,7 +179,7 @@ class Expert:
             braking = p.red_braking if state == LIGHT_RED else p.yellow_braking
             if speed * speed > 2.0 * braking * max(gap, 0.0) + 0.5:
                 continue
-            obstacles.append(Obstacle([place - p.line_gap] * (_STEPS + 1), [0.0] * (_STEPS + 1), 0.6))
+            obstacles.append(Obstacle([place - p.line_gap] * (_STEPS + 1), [0.0] * (_STEPS + 1), [0.6] * (_STEPS + 1)))
         return obstacles
 
     # -- the others ------------------------------------------------------------------------------------------------
@@ -223,8 +224,9 @@ class Expert:
         # Between a covered and a free moment the covered one counts.
         position = np.where(np.isfinite(position), position, np.minimum(low[index], low[index + 1]))
         speeds = np.interp(times, np.arange(len(pace)), pace)
-        reaction = self.parameters.speed.headway if along[step] > 0.7 else 0.4
-        return Obstacle((position - self.parameters.standstill_gap).tolist(), speeds.tolist(), reaction)
+        # Behind something that stands, only a little reserve: the time gap would make the last metres endless.
+        reaction = _RESERVE + (self.parameters.speed.headway - _RESERVE) * np.minimum(speeds / 4.0, 1.0)
+        return Obstacle((position - self.parameters.standstill_gap).tolist(), speeds.tolist(), reaction.tolist())
 
     def _give_way(
         self, prediction: Prediction, met: Occupancy, hypothesis: int, step: int, places: np.ndarray
@@ -240,7 +242,7 @@ class Expert:
         end = min(int((window[-1] + self._late_steps()) * _RATIO), _STEPS)
         position = np.full(_STEPS + 1, np.inf)
         position[: end + 1] = barrier
-        return Obstacle(position.tolist(), [0.0] * (_STEPS + 1), 0.4), "yield"
+        return Obstacle(position.tolist(), [0.0] * (_STEPS + 1), [_RESERVE] * (_STEPS + 1)), "yield"
 
     def _late_steps(self) -> int:
         return math.ceil(self.parameters.late / (TRACKER_SECONDS * _RATIO))

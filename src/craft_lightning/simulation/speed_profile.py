@@ -43,13 +43,13 @@ class Obstacle:
         position: [T] metres of path where the front bumper has to stay behind, at ``TRACKER_SECONDS`` from now on,
             margins included; inf where it is not in the way.
         speed: [T] m/s along the path; 0 for what stands.
-        reaction: seconds of reserve that are kept to it.
+        reaction: [T] seconds of reserve that are kept to it.
 
     """
 
     position: list[float]
     speed: list[float]
-    reaction: float
+    reaction: list[float]
 
 
 def curvature(xy: np.ndarray, span: int = 3) -> np.ndarray:
@@ -149,7 +149,7 @@ def drive(
             gap = barrier - position - front
             safe = 0.0
             if gap > 0.0:
-                safe = safe_speed(gap, obstacle.speed[step], obstacle.reaction, parameters.braking)
+                safe = safe_speed(gap, obstacle.speed[step], obstacle.reaction[step], parameters.braking)
             if (safe - speed) / RELAXATION < wanted:
                 wanted, binding = (safe - speed) / RELAXATION, number
         holding = binding if holding < 0 else holding

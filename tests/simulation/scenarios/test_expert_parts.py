@@ -47,8 +47,8 @@ def test_gipps_speed_worked_by_hand():
 
 
 def test_drive_stops_before_a_wall_and_names_it():
-    wall = Obstacle([50.0] * 101, [0.0] * 101, 0.5)
-    far = Obstacle([math.inf] * 101, [0.0] * 101, 0.5)
+    wall = Obstacle([50.0] * 101, [0.0] * 101, [0.5] * 101)
+    far = Obstacle([math.inf] * 101, [0.0] * 101, [0.5] * 101)
     places, holding = drive(0.0, 10.0, 2.0, 100, [12.0] * 200, 0.0, [far, wall], SpeedParameters())
     assert holding == 1
     assert 49.0 < places[-1] + 2.0 < 50.2, "the last decimetres lie inside the margins of the expert"
