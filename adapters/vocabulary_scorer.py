@@ -83,6 +83,8 @@ class VocabularyScorer(VocabularyPolicy):
         super().__init__(table, size, num_poses, reachable_speed=reachable_speed)
         self.path_samples = path_samples
         self.backbone = timm.create_model(backbone, pretrained, in_chans=len(BEV_CHANNELS), features_only=True)
+        # Channels last: the raster's convolutions take about half the time on a CPU.
+        self.backbone.to(memory_format=torch.channels_last)
         info: Any = self.backbone.feature_info
         strides, channels = info.reduction(), info.channels()
         for name, stride in (("fine_stride", fine_stride), ("the coarse map", _COARSE_STRIDE)):
@@ -114,7 +116,7 @@ class VocabularyScorer(VocabularyPolicy):
 
         """
         check_observation(observation)
-        maps = self.backbone(normalised_bev(observation))
+        maps = self.backbone(normalised_bev(observation).contiguous(memory_format=torch.channels_last))
         coarse = maps[self._coarse]
         top = functional.interpolate(self.fine_top(coarse), size=self._fine_cells, mode="nearest")
         fine = (

@@ -339,7 +339,7 @@ class CraftModule(LightningModule):
             return batch.candidates, self.adapter.score(batch.context, batch.candidates)
         context = self.adapter.encode(batch.observation)
         with torch.no_grad():
-            candidates = self.adapter.propose(context)
+            candidates = self.adapter.listing(context)
         return candidates, self.adapter.score(context, candidates)
 
     def _require_finite(self, terms: dict[str, Tensor], batch: Transition | Demonstration, outputs: Any) -> None:

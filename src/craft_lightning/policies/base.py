@@ -82,6 +82,13 @@ class PolicyAdapter(nn.Module, ABC):
 
         """
 
+    def listing(self, context: Context) -> CandidateSet:
+        """List the candidates where nobody will draw one (imitation); their ``log_probs`` may be anything valid.
+
+        A family that can list candidates without scoring them overrides this.
+        """
+        return self.propose(context)
+
     @abstractmethod
     def forward(self, context: Context, candidates: CandidateSet) -> FactorLogProbs:
         """Return the log-probabilities of the given candidates under the current parameters (see ``score``)."""

@@ -104,6 +104,24 @@ class VocabularyPolicy(PolicyAdapter):
         self._vocabulary_changed()
 
     @torch.no_grad()
+    def listing(self, context: Context) -> CandidateSet:
+        """List all entries with uniform log-probabilities, without running the decoder."""
+        self._require_vocabulary()
+        states, size = context.batch_size[0], len(self.table)
+        mask = self._mask(context)
+        log_probs = torch.zeros_like(mask, dtype=self.table.dtype).masked_fill(~mask, -torch.inf).log_softmax(1)
+        return CandidateSet(
+            trajectories=self.table.expand(states, -1, -1, -1),
+            ids=torch.arange(size, device=mask.device).view(1, -1, 1).expand(states, -1, 1),
+            mask=mask,
+            log_probs=log_probs,
+            log_mass=log_probs.new_zeros(states),
+            multiplicity=torch.bincount(self.representative, minlength=size).expand(states, -1),
+            chosen=torch.full((states,), -1, device=mask.device),
+            batch_size=[states],
+        )
+
+    @torch.no_grad()
     def propose(
         self, context: Context, support: Tensor | None = None, generator: torch.Generator | None = None
     ) -> CandidateSet:
@@ -211,13 +229,16 @@ class VocabularyPolicy(PolicyAdapter):
         return merge_logits(logits, self.representative) if self.has_duplicates else logits
 
     def _masked_logits(self, context: Context) -> tuple[Tensor, Tensor]:
-        logits = self._scaled_logits(context)
-        mask = self.representative == torch.arange(len(self.table), device=logits.device)
-        mask = mask.expand(len(logits), -1)
+        mask = self._mask(context)
+        return self._scaled_logits(context).masked_fill(~mask, -torch.inf), mask
+
+    def _mask(self, context: Context) -> Tensor:
+        mask = self.representative == torch.arange(len(self.table), device=self.table.device)
+        mask = mask.expand(context.batch_size[0], -1)
         if self.reachable_speed is not None:
             gap = (self.initial_speed - context["ego"][:, :1]).abs().masked_fill(~mask, torch.inf)
             mask = gap <= gap.amin(1, keepdim=True).clamp_min(self.reachable_speed)
-        return logits.masked_fill(~mask, -torch.inf), mask
+        return mask
 
     def _enumerates(self, ids: Tensor) -> bool:
         size = len(self.table)

@@ -45,6 +45,7 @@ class PolicyDriver:
             index, trajectory = self.policy.act(candidates, greedy=self.greedy, noise=noise)
         self.policy.train(was_training)
         candidates.chosen = index
+        candidates.trajectories = None  # a static vocabulary is kept as ids alone
         plans = trajectory.cpu().numpy()
         rows = {world: _row(context, candidates, world) for world in running}
         return {world: ("step", plans[world], rows[world]) for world in running}
@@ -66,7 +67,5 @@ class ExpertDriver:
 
 
 def _row(context: Context, candidates: CandidateSet, row: int) -> tuple[Context, CandidateSet]:
-    """Return one state's context and candidates on the CPU, without the geometry of a static vocabulary."""
-    kept = candidates[row].clone()
-    kept.trajectories = None
-    return context[row].detach().cpu(), kept.cpu()
+    """Return one state's context and candidates on the CPU, in memory of their own."""
+    return context[row].detach().cpu().clone(), candidates[row].cpu().clone()
