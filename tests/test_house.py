@@ -142,7 +142,9 @@ def test_world_processes_import_neither_torch_nor_lightning():
     ],
 )
 def test_light_doors_stay_light(modules):
-    code = f"import {modules}, sys; sys.exit(' '.join({{'torch', 'lightning', 'torchmetrics'}} & set(sys.modules)) or 0)"
+    code = (
+        f"import {modules}, sys; sys.exit(' '.join({{'torch', 'lightning', 'torchmetrics'}} & set(sys.modules)) or 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
