@@ -11,7 +11,7 @@ Frame: any right-handed frame, as long as plan and pose share it. Steer is posit
 import dataclasses
 import math
 from collections.abc import MutableSequence, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -54,11 +54,14 @@ __all__ = [
     "bicycle_step",
     "clip",
     "desired_speed",
-    "plan_arc",
+    "measure_plan",
     "speed_poses",
     "track",
     "tracker_step",
 ]
+
+# Steps of a plan shorter than this many metres have no direction.
+SHORTEST_STEP = 1e-4
 
 Floats: TypeAlias = Sequence[float] | np.ndarray
 Scratch: TypeAlias = MutableSequence[float] | np.ndarray
@@ -70,37 +73,43 @@ def clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def plan_arc(plan: Poses, count: int, arc: Scratch) -> None:
-    """Write the arc length (metres) at each of the plan's ``count`` poses into ``arc``."""
+def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, direction: Any) -> None:
+    """Work out what ``aim_point`` needs to know of a plan.
+
+    Args:
+        plan: [count][>= 2] x, y.
+        count: poses of the plan.
+        end_yaw: yaw of the last pose, radians.
+        arc: [count] out: metres along the plan at each pose.
+        direction: [count][2] out: unit vector from each pose to the next, that of ``end_yaw`` at the last pose. Steps of
+            less than 0.1 mm have no direction.
+
+    """
+    for i in range(count - 1):
+        dx = plan[i + 1][0] - plan[i][0]
+        dy = plan[i + 1][1] - plan[i][1]
+        length = math.sqrt(dx * dx + dy * dy)
+        inverse = 1.0 / length if length > SHORTEST_STEP else 0.0
+        direction[i][0], direction[i][1] = dx * inverse, dy * inverse
+        arc[i + 1] = length
+    direction[count - 1][0], direction[count - 1][1] = math.cos(end_yaw), math.sin(end_yaw)
     arc[0] = 0.0
     for i in range(1, count):
-        dx = plan[i][0] - plan[i - 1][0]
-        dy = plan[i][1] - plan[i - 1][1]
-        arc[i] = arc[i - 1] + math.sqrt(dx * dx + dy * dy)
+        arc[i] += arc[i - 1]
 
 
 def aim_point(
-    plan: Poses,
-    arc: Floats,
-    count: int,
-    end_cos: float,
-    end_sin: float,
-    segment: int,
-    hint: int,
-    x: float,
-    y: float,
-    ahead: float,
+    plan: Poses, arc: Floats, direction: Poses, last: int, segment: int, hint: int, x: float, y: float, ahead: float
 ) -> tuple[float, float, int, int]:
     """The point of a plan ``ahead`` metres of arc beyond the projection of (x, y).
 
     The projection walks along the plan and never back. Past its last pose the plan goes on straight along that yaw.
 
     Args:
-        plan: [count][>= 2] x, y.
-        arc: [count] from ``plan_arc``.
-        count: poses of the plan.
-        end_cos: cosine of the last pose's yaw.
-        end_sin: sine of the last pose's yaw.
+        plan: [last + 1][>= 2] x, y.
+        arc: [last + 1] from ``measure_plan``.
+        direction: [last + 1][2] from ``measure_plan``.
+        last: index of the last pose.
         segment: where the last call found the projection, 0 at first.
         hint: where the last call found the point, 0 at first; it saves steps and does not change the answer.
         x: metres.
@@ -111,46 +120,30 @@ def aim_point(
         x and y of the point, segment, hint.
 
     """
-    last = count - 1
     # Walk on while the vehicle is past the end of its segment; segments (almost) without length are passed at once.
+    along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
     while segment < last:
-        ax, ay = plan[segment][0], plan[segment][1]
-        bx, by = plan[segment + 1][0], plan[segment + 1][1]
-        if arc[segment + 1] - arc[segment] > 1e-4 and (x - bx) * (bx - ax) + (y - by) * (by - ay) < 0.0:
+        length = arc[segment + 1] - arc[segment]
+        if length > SHORTEST_STEP and along < length:
             break
         segment += 1
-
-    # Arc length of the projection.
-    if segment < last:
-        ax, ay = plan[segment][0], plan[segment][1]
-        length = arc[segment + 1] - arc[segment]
-        along = ((x - ax) * (plan[segment + 1][0] - ax) + (y - ay) * (plan[segment + 1][1] - ay)) / length
-        target = arc[segment] + max(along, 0.0) + ahead
-    else:
-        beyond = (x - plan[last][0]) * end_cos + (y - plan[last][1]) * end_sin
-        target = arc[last] + max(beyond, 0.0) + ahead
-
-    # The point of the plan at that arc length.
+        along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
+    target = arc[segment] + max(along, 0.0) + ahead
+    # The last pose that is not beyond the target, and from there straight on.
     i = max(segment, hint)
     while i > segment and arc[i] > target:
         i -= 1
     while i < last and arc[i + 1] <= target:
         i += 1
-    if i < last:
-        share = (target - arc[i]) / (arc[i + 1] - arc[i])
-        aim_x = plan[i][0] + share * (plan[i + 1][0] - plan[i][0])
-        aim_y = plan[i][1] + share * (plan[i + 1][1] - plan[i][1])
-    else:
-        aim_x = plan[last][0] + (target - arc[last]) * end_cos
-        aim_y = plan[last][1] + (target - arc[last]) * end_sin
-    return aim_x, aim_y, segment, i
+    rest = target - arc[i]
+    return plan[i][0] + rest * direction[i][0], plan[i][1] + rest * direction[i][1], segment, i
 
 
 def desired_speed(arc: Floats, count: int, step: int, poses: int, seconds: float) -> float:
     """Mean speed (m/s) over the ``poses`` poses (``seconds``) of a plan after ``step``; past its end, over its last ones.
 
     Args:
-        arc: [count] from ``plan_arc``.
+        arc: [count] from ``measure_plan``.
         count: poses of the plan.
         step: number of poses since the plan was made.
         poses: at least 1, less than ``count``.
@@ -217,6 +210,7 @@ def track(
 def tracker_step(
     plan: Poses,
     arc: Floats,
+    direction: Poses,
     count: int,
     step: int,
     segment: int,
@@ -237,7 +231,8 @@ def tracker_step(
 
     Args:
         plan: [count][>= 3] x, y, yaw at ``dt``; pose 0 is where the vehicle was when the plan was made.
-        arc: [count] from ``plan_arc``.
+        arc: [count] from ``measure_plan``.
+        direction: [count][2] from ``measure_plan``.
         count: poses of the plan, the first included.
         step: number of ``dt`` since the plan was made.
         segment: where the last call found the vehicle on the plan, 0 at first; the projection never moves back.
@@ -256,10 +251,7 @@ def tracker_step(
 
     """
     ahead = aim_distance(speed, p)
-    end_yaw = plan[count - 1][2]
-    aim_x, aim_y, segment, _ = aim_point(
-        plan, arc, count, math.cos(end_yaw), math.sin(end_yaw), segment, 0, x, y, ahead
-    )
+    aim_x, aim_y, segment, _ = aim_point(plan, arc, direction, count - 1, segment, 0, x, y, ahead)
     poses = speed_poses(count, dt, p[SPEED_WINDOW])
     desired = desired_speed(arc, count, step, poses, poses * dt)
     window = int(p[WINDOW])
@@ -375,6 +367,7 @@ class Tracker:
         self._segment = 0
         self._plan: list[list[float]] = []
         self._arc: list[float] = []
+        self._direction: list[list[float]] = []
 
     def plan(self, trajectory: np.ndarray, ego_pose: Sequence[float]) -> None:
         """Take a new plan and keep the PID windows.
@@ -401,7 +394,8 @@ class Tracker:
         world[1:, 2] = yaw + poses[:, 2]
         self._plan = world.tolist()
         self._arc = [0.0] * len(world)
-        plan_arc(self._plan, len(world), self._arc)
+        self._direction = [[0.0, 0.0] for _ in world]
+        measure_plan(self._plan, len(world), self._plan[-1][2], self._arc, self._direction)
         self._step = 0
         self._segment = 0
 
@@ -425,6 +419,7 @@ class Tracker:
         throttle, steer, brake, self._segment = tracker_step(
             self._plan,
             self._arc,
+            self._direction,
             len(self._plan),
             self._step,
             self._segment,

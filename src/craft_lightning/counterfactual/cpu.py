@@ -89,7 +89,7 @@ def score_range(
     rewards: np.ndarray,
     plans: np.ndarray,
     arcs: np.ndarray,
-    ends: np.ndarray,
+    directions: np.ndarray,
     index: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
@@ -140,7 +140,7 @@ def score_range(
             reward,
             plans,
             arcs,
-            ends,
+            directions,
             places,
             rings,
             work,
@@ -178,7 +178,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
-    """Scratch of one thread for ``score_range``: plans, arcs, ends, index, places, rings, work, ego.
+    """Scratch of one thread for ``score_range``: plans, arcs, directions, index, places, rings, work, ego.
 
     Args:
         poses: poses of a candidate.
@@ -188,7 +188,7 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
     return (
         np.empty((LANES, poses + 1, 2), np.float32),
         np.empty((LANES, poses + 1), np.float32),
-        np.empty((LANES, 2), np.float32),
+        np.empty((LANES, poses + 1, 2), np.float32),
         np.empty(LANES, np.int64),
         np.empty((6, LANES), np.int64),
         np.empty((2, MAX_WINDOW, LANES), np.float32),

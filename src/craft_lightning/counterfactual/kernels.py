@@ -265,7 +265,7 @@ def score_lanes(
     p: np.ndarray,
     plans: np.ndarray,
     arcs: np.ndarray,
-    ends: np.ndarray,
+    directions: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
@@ -306,7 +306,7 @@ def score_lanes(
         p: ``RewardParameters`` as an array.
         plans: scratch of ``follow_plans``; so are ``arcs`` .. ``work``.
         arcs: likewise.
-        ends: likewise.
+        directions: likewise.
         places: [6, LANES] int64 scratch.
         rings: likewise.
         work: likewise.
@@ -331,7 +331,7 @@ def score_lanes(
         bicycle,
         plans,
         arcs,
-        ends,
+        directions,
         places,
         rings,
         work,

@@ -10,7 +10,7 @@ from craft_lightning.control import (
     bicycle_motion,
     clip,
     desired_speed,
-    plan_arc,
+    measure_plan,
     speed_poses,
     track,
 )
@@ -151,7 +151,7 @@ def follow_plans(
     bicycle: np.ndarray,
     plans: np.ndarray,
     arcs: np.ndarray,
-    ends: np.ndarray,
+    directions: np.ndarray,
     segments: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
@@ -174,7 +174,7 @@ def follow_plans(
         bicycle: ``BicycleParameters`` in the order of the fields.
         plans: [LANES, T + 1, 2] scratch.
         arcs: [LANES, T + 1] scratch.
-        ends: [LANES, 2] scratch.
+        directions: [LANES, T + 1, 2] scratch.
         segments: [2, LANES] int64 scratch.
         rings: [2, window or more, LANES] scratch.
         work: [FIELDS * LANES] scratch; field f of lane l is at f * LANES + l. Holds the swept bounds afterwards.
@@ -192,9 +192,7 @@ def follow_plans(
         plans[lane, 0, 0], plans[lane, 0, 1] = 0.0, 0.0
         for i in range(poses - 1):
             plans[lane, i + 1, 0], plans[lane, i + 1, 1] = candidates[k, i, 0], candidates[k, i, 1]
-        plan_arc(plans[lane], poses, arcs[lane])
-        end_yaw = candidates[k, poses - 2, 2]
-        ends[lane, 0], ends[lane, 1] = math.cos(end_yaw), math.sin(end_yaw)
+        measure_plan(plans[lane], poses, candidates[k, poses - 2, 2], arcs[lane], directions[lane])
         segments[0, lane], segments[1, lane] = 0, 0
     for lane in range(LANES):
         work[COS * LANES + lane] = 1.0
@@ -210,9 +208,8 @@ def follow_plans(
             aim_x, aim_y, segment, hint = aim_point(
                 plans[lane],
                 arcs[lane],
-                poses,
-                ends[lane, 0],
-                ends[lane, 1],
+                directions[lane],
+                poses - 1,
                 segments[0, lane],
                 segments[1, lane],
                 x,
