@@ -10,6 +10,7 @@ import pytest
 
 from craft_lightning.control import BicycleParameters, Tracker, bicycle_step
 from craft_lightning.conventions import AGENT_VEHICLE
+from craft_lightning.roads.route import Route
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.view import WorldView
 
@@ -62,14 +63,15 @@ def make_route(xy: np.ndarray, limit: float = 13.9):
     """A route along points one metre apart."""
     heading = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))
     s = np.arange(float(len(xy)))
-    return SimpleNamespace(
+    return Route(
         xy=xy,
         z=np.zeros(len(xy)),
         heading=heading,
         s=s,
         lane=np.zeros(len(xy), int),
         speed_limit=np.full(len(xy), limit),
-        length=s[-1],
+        length=float(s[-1]),
+        legal_s={0: 0.0},
     )
 
 

@@ -1,0 +1,92 @@
+"""Parts of scenarios that need no server: the pilot's decisions, and a lead that finds no room."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from craft_lightning.roads.routes import ScenarioConfig
+from craft_lightning.simulation.scenarios import build
+from craft_lightning.simulation.scenarios.pilot import Pilot
+from craft_lightning.simulation.scenarios.stage import Stage
+from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED
+
+
+class Vehicle:
+    """A vehicle that remembers its last control."""
+
+    id = 2
+
+    def __init__(self):
+        self.control = None
+
+    def get_physics_control(self):
+        return SimpleNamespace(wheels=[])
+
+    def apply_control(self, control):
+        self.control = control
+
+
+@pytest.fixture
+def stage(lab):
+    network = lab.make_network([lab.straight(0, 0, 60, 0), lab.straight(60, 0, 150, 0)], [(0, "a")])
+    route = lab.make_route(lab.straight(0, 0, 120, 0))
+    return Stage(SimpleNamespace(), route, network, np.random.default_rng(0), 50.0)
+
+
+def drive(lab, stage, lead, *others, signals=None, speed=8.0):
+    """Let a pilot in ``lead`` (x, y, yaw, speed) drive at ``speed`` for one step; return the control."""
+    agents = [lab.Agent(lambda _, state=state: (*state, 0.0)) for state in (lead, *others)]
+    stage.see(lab.make_view(0.0, (0.0, 0.0, 0.0, 8.0), agents, signals or {}))
+    vehicle = Vehicle()
+    pilot = Pilot(stage, vehicle, lead[0])
+    assert pilot.see()
+    assert pilot.s == pytest.approx(lead[0], abs=0.01)
+    pilot.drive(speed)
+    return vehicle.control
+
+
+def test_pilot_accelerates_on_a_free_road_and_steers_back_to_it(lab, stage):
+    control = drive(lab, stage, (20.0, 0.8, 0.1, 4.0))
+    assert control.throttle > 0.3
+    assert control.brake == 0.0
+    assert control.steer > 0.02, "to the right, where CARLA's steering is positive"
+
+
+def test_pilot_brakes_for_whoever_is_ahead_but_not_for_the_next_lane(lab, stage):
+    assert drive(lab, stage, (20.0, 0.0, 0.0, 8.0), (29.0, 0.0, 0.0, 0.0)).brake > 0.3
+    assert drive(lab, stage, (20.0, 0.0, 0.0, 8.0), (29.0, 3.5, 0.0, 0.0)).brake == 0.0
+
+
+def test_pilot_stops_at_red_only(lab, stage):
+    assert drive(lab, stage, (50.0, 0.0, 0.0, 7.0), signals={"a": LIGHT_RED}).brake > 0.3
+    assert drive(lab, stage, (50.0, 0.0, 0.0, 7.0), signals={"a": LIGHT_GREEN}).brake == 0.0
+
+
+def test_pilot_holds_on_the_brake_at_speed_zero(lab, stage):
+    control = drive(lab, stage, (20.0, 0.0, 0.0, 0.0), speed=0.0)
+    assert (control.throttle, control.brake) == (0.0, pytest.approx(0.3))
+
+
+def test_a_pilot_whose_vehicle_is_gone_says_so(lab, stage):
+    stage.see(lab.make_view(0.0, (0.0, 0.0, 0.0, 8.0), [], {}))
+    assert not Pilot(stage, Vehicle(), 10.0).see()
+
+
+def test_lead_without_room_gives_up_when_the_ego_passes_the_trigger(lab):
+    route = lab.make_route(lab.straight(0, 0, 200, 0))
+    config = ScenarioConfig("HardBreakRoute_1", "HardBreakRoute", (60.0, 0.0, 0.0, 0.0), {})
+    scenario = build(config, SimpleNamespace(), route, seed=1)
+    queue = [lab.Agent(lambda _, x=x: (x, 0.0, 0.0, 0.0, 0.0)) for x in range(0, 200, 7)]
+    met = {}
+    for step in range(200):
+        x = 0.5 * step
+        if scenario.finished:
+            break
+        scenario.tick(lab.make_view(0.05 * step, (x, 0.0, 0.0, 10.0), queue, {}))
+        met[x] = scenario.triggered
+    assert any(met.values())
+    assert not met[20.0], "the lead-in is at most 35 m"
+    assert scenario.finished
+    assert 60.0 <= max(met) < 64.0
+    assert scenario.actor_ids == set()
