@@ -270,3 +270,50 @@ def test_carla_towns_have_traffic_and_lights(tools, name):
     assert got["lights"] > 10
     assert got["lit"] == got["lights"]
     assert got["stops"] == got["lights"]
+
+
+def test_a_car_of_sumos_that_a_client_moves_becomes_the_clients(run):
+    got = run(
+        """
+        controller = traffic(seed=1, vehicles=10)
+        world.tick()
+        taken = world.get_actors().filter("vehicle.*")[0]
+        pose = straight(60.0)
+        taken.set_transform(pose)
+        ticks(5)
+        stands = speed(taken), taken.get_location().distance(pose.location)
+        taken.apply_control(carla.VehicleControl(throttle=0.8))
+        ticks(60)
+        answer(stands=stands, drives=speed(taken), cars=len(world.get_actors().filter("vehicle.*")))
+        """
+    )
+    assert got["stands"][0] == 0.0
+    assert got["stands"][1] < 0.3
+    assert got["drives"] > 3.0
+    assert got["cars"] == 11
+
+
+def test_clients_that_jump_about_on_and_off_the_road_do_no_harm(run):
+    got = run(
+        """
+        import random
+        chance = random.Random(3)
+        points = town.get_spawn_points()
+        traffic(seed=1, vehicles=25, walkers=5)
+        blueprint = library.find("vehicle.audi.tt")
+        cars = [actor for pose in chance.sample(points, 12) if (actor := world.try_spawn_actor(blueprint, pose))]
+        for k in range(400):
+            pose = chance.choice(points)
+            pose.location.x += chance.gauss(0.0, 5.0)
+            pose.location.y += chance.gauss(0.0, 5.0)
+            pose.rotation.yaw += chance.gauss(0.0, 60.0)
+            actor = chance.choice(cars)
+            actor.set_transform(pose)
+            actor.apply_control(carla.VehicleControl(throttle=chance.random(), steer=chance.uniform(-1, 1)))
+            world.tick()
+        places = [actor.get_location() for actor in world.get_actors().filter("vehicle.*")]
+        answer(far=max(max(abs(place.x), abs(place.y)) for place in places), cars=len(places))
+        """
+    )
+    assert got["far"] < 1000.0
+    assert got["cars"] >= 25

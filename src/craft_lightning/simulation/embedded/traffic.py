@@ -6,7 +6,7 @@ import libsumo
 import numpy as np
 
 from craft_lightning.simulation.embedded import drivers
-from craft_lightning.simulation.embedded.mirror import Mirror, bumper
+from craft_lightning.simulation.embedded.mirror import Mirror
 from craft_lightning.simulation.embedded.pedestrians import Pedestrians
 from craft_lightning.simulation.embedded.state import PROP, VEHICLE, WALKER, Actor
 from craft_lightning.simulation.embedded.streets import Streets, random_way, read_streets
@@ -245,13 +245,6 @@ class Traffic:
             del self._held[name]
             if name in self.rows:
                 _let_go(name)
-
-    def relocate(self, actor: Actor) -> None:
-        """Put one of SUMO's vehicles where a client wants it, as far as there is a lane."""
-        distance, half_width, *_ = self.world.town.lane_at(*actor.motion[:2])
-        if actor.kind == VEHICLE and actor.sumo in self.rows and distance < half_width:
-            x, y, angle = bumper(actor)
-            libsumo.vehicle.moveToXY(actor.sumo, "", -1, x, y, angle, 2)
 
     def forget(self, gone: set[int]) -> None:
         """Take the SUMO side of actors away that leave the world."""
