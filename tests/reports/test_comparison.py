@@ -86,6 +86,15 @@ def test_files_hold_every_record_and_the_stamp(printed):
     assert (folder / "comparison.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_few_routes_are_no_ground_for_a_conclusion(tmp_path, printed):
+    assert "too narrow" not in " ".join(printed[2].split())
+    console = Console(file=io.StringIO(), width=120)
+    protocol = Protocol(town="craftville", suite="craftville_eval", num_routes=3)
+    few = Comparison(resamples=100)
+    few.run(lambda arm, seed: [r for r in drive(arm, seed) if r.index < 3], protocol, tmp_path, console)
+    assert "Only 3 routes: the intervals are too narrow" in " ".join(console.file.getvalue().split())
+
+
 def test_one_arm_alone_needs_no_reference(tmp_path):
     console = Console(file=io.StringIO())
     result = Comparison(arms=["expert"], reference="expert").run(drive, PROTOCOL, tmp_path, console)

@@ -20,6 +20,7 @@ from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.reports.comparison_picture import draw_comparison
 
 FORMAT = "craft-lightning comparison"
+FEW_ROUTES = 20  # below this a percentile bootstrap covers much less than it says
 TITLES = {
     "expert": "privileged expert",
     "pretrained": "pre-trained",
@@ -181,10 +182,13 @@ def arm_title(arm: str) -> str:
 
 def comparison_table(result: ComparisonResult) -> Table:
     """Return the table: means of every arm, and below each its paired difference to the reference."""
-    table = Table(title="Driving on routes never trained on", caption=_foot(result), caption_justify="left")
+    legend = ", ".join(f"{name} {title.removesuffix(', %')}" for name, (title, _) in MEASURES.items())
+    table = Table(
+        title="Driving on the evaluation routes", caption=f"{legend}. {_foot(result)}", caption_justify="left"
+    )
     table.add_column("driver")
     for name, (title, _) in MEASURES.items():
-        table.add_column(f"{name}\n[dim]{title}[/dim]", justify="right")
+        table.add_column(f"{name} %" if title.endswith("%") else name, justify="right", no_wrap=True)
     for name, arm in result.arms.items():
         table.add_row(Text(arm_title(name), style="bold"), *(f"{arm.means[measure]:.1f}" for measure in MEASURES))
         if arm.differences:
@@ -217,13 +221,16 @@ def _difference(interval: PairedInterval) -> Text:
 
 
 def _foot(result: ComparisonResult) -> str:
+    """Return the small print: what the intervals are, the protocol, and what this is not."""
     intervals = [interval for arm in result.arms.values() for interval in arm.differences.values()]
-    percent = f"{100 * intervals[0].confidence:g} % paired bootstrap intervals over routes; " if intervals else ""
-    note: Any = result.protocol.to_dict().get("note", "")
     seeds = ", ".join(map(str, result.seeds))
-    return f"{percent}{result.protocol}, evaluation seeds {seeds}." + (
-        f" {note[:1].upper()}{note[1:]}." if note else ""
-    )
+    text = f"{result.protocol}, evaluation seeds {seeds}."
+    if intervals:
+        text = f"{100 * intervals[0].confidence:g} % paired bootstrap intervals over routes; {text}"
+    if intervals and result.protocol.num_routes < FEW_ROUTES:
+        text += f" Only {result.protocol.num_routes} routes: the intervals are too narrow to conclude from."
+    note: Any = result.protocol.to_dict().get("note")
+    return f"{text} {note[:1].upper()}{note[1:]}." if note else text
 
 
 def _route_values(arm: str, runs: Sequence[Sequence[RouteRecord]], routes: int) -> dict[str, list[float]]:

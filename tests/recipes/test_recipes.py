@@ -1,0 +1,65 @@
+"""Every shipped recipe is a test: it parses against the real constructors, and runs small in the embedded world."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from craft_lightning.__main__ import main
+from craft_lightning.cli import COMMANDS
+from craft_lightning.policies.checkpoint import load_policy
+from craft_lightning.recipe_files import find_recipe, recipe_names
+
+# As small as the real thing goes: two worlds and hardly any traffic.
+SMALL_WORLDS = ["--data.worlds=2", "--data.vehicles=5", "--data.walkers=0", "--data.progress=false"]
+
+
+def test_recipes_are_discovered_from_disk():
+    assert {"craft_vocabulary", "pretrain_vocabulary"} <= set(recipe_names())
+    assert len(recipe_names()) == len(list(Path(find_recipe("craft_vocabulary")).parent.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_recipe_parses_and_its_printed_config_parses_to_itself(name, command, capsys, tmp_path):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--config", name, "--print_config"])
+    first = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(first)
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--config", str(tmp_path / "printed.yaml"), "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out) == yaml.safe_load(first)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_what_it_does_and_fixes_its_seed(name):
+    text = find_recipe(name).read_text()
+    assert text.startswith("# ")
+    recipe = yaml.safe_load(text)
+    assert isinstance(recipe["seed_everything"], int)
+    assert recipe["losses"]
+
+
+@pytest.mark.slow
+def test_pretraining_then_craft_run_small(tmp_path, monkeypatch, capsys):
+    """The two recipes as they ship, smaller: demonstrations, a policy file, one improvement iteration on top of it."""
+    monkeypatch.chdir(tmp_path)
+    size = ["--model.adapter.size=16"]
+    small = ["--data.decisions=48", "--data.batch_size=24", "--trainer.max_epochs=1", "--model.warmup=0"]
+    assert main(["fit", "--config", "pretrain_vocabulary", *SMALL_WORLDS, *size, *small]) == 0, capsys.readouterr().err
+    file = tmp_path / "runs" / "vocabulary_craftville.safetensors"
+    assert file.with_suffix(".md").is_file()
+
+    small = ["--data.transitions=16", "--data.passes=1", "--data.batch_size=8", "--trainer.max_epochs=1"]
+    craft = ["fit", "--config", "craft_vocabulary", *SMALL_WORLDS, *size, *small, "--comparison=null"]
+    assert main([*craft, f"--model.checkpoint={file}"]) == 0, capsys.readouterr().err
+    path = next((tmp_path / "lightning_logs").rglob("version_1/checkpoints/*.ckpt"))
+    after = torch.load(path, weights_only=True)["state_dict"]
+    policy = load_policy(str(file))
+    policy.set_trainable("decoder")
+    before = policy.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[f"adapter.{name}"])}
+    # Fine-tuning moves the decoder, and of the frozen trunk not a bit.
+    assert moved
+    assert moved <= set(policy.trainable_parameters())
