@@ -15,6 +15,7 @@ from craft_lightning.rollouts.suites import load_suites
 from craft_lightning.rollouts.worker import WorldOptions
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 
+pytestmark = pytest.mark.timeout(600)
 TRAFFIC = Traffic(vehicles=6, walkers=2)
 
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.distillation import SelfDistillation
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.residual import GroundedResidual
 from craft_lightning.rollouts.datamodule import DrivingDataModule
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class Killed(Exception):
@@ -61,6 +62,7 @@ def fit(folder, *callbacks, resume=None):
     return module
 
 
+@pytest.mark.timeout(900)
 def test_a_run_killed_between_iterations_and_resumed_gives_the_same_weights(tmp_path):
     seen = Seen()
     start = TinyVocabularyPolicy().state_dict()
