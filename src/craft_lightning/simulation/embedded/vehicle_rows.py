@@ -6,7 +6,7 @@ import libsumo
 import numpy as np
 from libsumo import constants
 
-from craft_lightning.simulation.embedded.state import AX, VX, WX, YAW, Actor
+from craft_lightning.simulation.embedded.state import AX, AY, VX, VY, WZ, YAW, Actor, X, Y, Z
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.world import World
@@ -109,28 +109,32 @@ class VehicleRows:
                 for found in map(results.__getitem__, self.names)
             ]
         ).reshape(-1, 5)
-        yaw = table[:, 2] - 90.0
-        yaw -= 360.0 * np.round(yaw / 360.0)
+        place_x, place_y, angle, speed, pull = table.T
+        yaw = angle - 90.0  # SUMO's angles lie in [0, 360)
+        yaw[yaw > 180.0] -= 360.0
         radians = np.radians(yaw)
-        heading = np.stack([np.cos(radians), np.sin(radians)], 1)
-        xy = table[:, :2] * (1.0, -1.0) - self._half[:, :1] * heading
-        turned = yaw - np.where(np.isnan(self._yaw), yaw, self._yaw)
-        turned -= 360.0 * np.round(turned / 360.0)
+        cos, sin = np.cos(radians), np.sin(radians)
+        turned = yaw - self._yaw
+        turned[turned > 180.0] -= 360.0
+        turned[turned < -180.0] += 360.0
+        turned[np.isnan(turned)] = 0.0  # just put on the road
+        half = self._half[:, 0]
         motion = np.zeros((len(table), 15))
-        motion[:, :2] = xy
+        motion[:, X] = place_x - half * cos
+        motion[:, Y] = -place_y - half * sin
         if not world.town.flat:
-            motion[:, 2] = world.town.ground_many(xy)
+            motion[:, Z] = world.town.ground_many(motion[:, :2])
         motion[:, YAW] = yaw
-        motion[:, VX : VX + 2] = heading * table[:, 3:4]
-        motion[:, WX + 2] = turned / delta
-        motion[:, AX : AX + 2] = heading * table[:, 4:5]
+        motion[:, VX], motion[:, VY] = speed * cos, speed * sin
+        motion[:, WZ] = turned / delta
+        motion[:, AX], motion[:, AY] = pull * cos, pull * sin
         actors.rows["motion"][self._index] = motion
-        control = np.zeros((len(table), 3))
-        control[:, 0] = np.clip(table[:, 4] / _THROTTLE_SCALE, 0.0, 1.0)
-        control[:, 2] = np.clip(-table[:, 4] / _BRAKE_SCALE, 0.0, 1.0)
-        actors.rows["control"][self._index] = control
-        self._yaw, self._xy, self._speed = yaw, xy, table[:, 3]
-        self._curvature = np.radians(turned) / np.maximum(table[:, 3] * delta, 0.05)
+        pedals = np.zeros((len(table), 3))
+        pedals[:, 0] = np.minimum(np.maximum(pull / _THROTTLE_SCALE, 0.0), 1.0)
+        pedals[:, 2] = np.minimum(np.maximum(-pull / _BRAKE_SCALE, 0.0), 1.0)
+        actors.rows["control"][self._index] = pedals
+        self._yaw, self._xy, self._speed = yaw, motion[:, :2], speed
+        self._curvature = np.radians(turned) / np.maximum(speed * delta, 0.05)
         return gone
 
     def shapes(self, world: "World") -> np.ndarray:

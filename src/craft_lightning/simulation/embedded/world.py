@@ -30,7 +30,7 @@ from craft_lightning.simulation.embedded.town import TownShelf
 from craft_lightning.simulation.embedded.traffic import Traffic
 from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
 
-LIGHT_LOOK_AFTER = 0.5  # m of travel between two looks for the light that a vehicle stands at
+LIGHT_LOOK_AFTER = 1.0  # m of travel between two looks for the light that a vehicle stands at
 DEFAULT_DELTA = 0.05  # s of a tick where the client names none
 TRAFFIC = "controller.traffic.sumo"
 _KINDS = {"vehicle": VEHICLE, "walker": WALKER, "static": PROP, "sensor": SENSOR, "controller": CONTROLLER}
