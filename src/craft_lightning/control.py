@@ -53,8 +53,8 @@ __all__ = [
     "bicycle_motion",
     "bicycle_step",
     "clip",
-    "desired_speed",
     "measure_plan",
+    "next_metres",
     "speed_poses",
     "track",
     "tracker_step",
@@ -139,19 +139,18 @@ def aim_point(
     return plan[i][0] + rest * direction[i][0], plan[i][1] + rest * direction[i][1], segment, i
 
 
-def desired_speed(arc: Floats, count: int, step: int, poses: int, seconds: float) -> float:
-    """Mean speed (m/s) over the ``poses`` poses (``seconds``) of a plan after ``step``; past its end, over its last ones.
+def next_metres(arc: Floats, count: int, step: int, poses: int) -> float:
+    """Metres that a plan covers in the ``poses`` poses after ``step``; past its end, in its last ones.
 
     Args:
         arc: [count] from ``measure_plan``.
         count: poses of the plan.
         step: number of poses since the plan was made.
         poses: at least 1, less than ``count``.
-        seconds: what they last.
 
     """
     first = max(min(step, count - 1 - poses), 0)
-    return (arc[first + poses] - arc[first]) / seconds
+    return arc[first + poses] - arc[first]
 
 
 def speed_poses(count: int, dt: float, window: float) -> int:
@@ -253,7 +252,7 @@ def tracker_step(
     ahead = aim_distance(speed, p)
     aim_x, aim_y, segment, _ = aim_point(plan, arc, direction, count - 1, segment, 0, x, y, ahead)
     poses = speed_poses(count, dt, p[SPEED_WINDOW])
-    desired = desired_speed(arc, count, step, poses, poses * dt)
+    desired = next_metres(arc, count, step, poses) / (poses * dt)
     window = int(p[WINDOW])
     slot = tick % window
     before = (tick + window - 1) % window

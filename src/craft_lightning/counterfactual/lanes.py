@@ -10,17 +10,17 @@ LANES = 32
 # The ego now; the first six are stored at every step, in this order.
 POS_X, POS_Y, COS, SIN, SPEED_NOW, YAW_NOW = range(6)
 
-# Tracker: the vector to the aim point, the desired speed, the PID windows.
-AIM_X, AIM_Y, DESIRED, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_OLD, PUSH_LAST = range(6, 15)
+# Tracker: the aim point and how far ahead to look for it, the metres that the plan covers next, the PID windows.
+AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_OLD, PUSH_LAST = range(6, 16)
 
 # Bounds of the centre over the rollout.
-SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(15, 19)
+SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
 
 # Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the charge
 # of a collision, the most that a reward may be) ...
-COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(19, 29)
+COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(20, 30)
 
 # ... and what is carried from step to step or added up.
-START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(29, 36)
+START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(30, 37)
 
-FIELDS = 36
+FIELDS = 37

@@ -9,8 +9,8 @@ from craft_lightning.control import (
     aim_point,
     bicycle_motion,
     clip,
-    desired_speed,
     measure_plan,
+    next_metres,
     speed_poses,
     track,
 )
@@ -18,12 +18,13 @@ from craft_lightning.control_parameters import SPEED_WINDOW, WINDOW
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE, AGENT_WALKER
 from craft_lightning.counterfactual.boxes import circumradius
 from craft_lightning.counterfactual.lanes import (
+    AHEAD,
     AIM_X,
     AIM_Y,
     COS,
-    DESIRED,
     FIELDS,
     LANES,
+    NEXT_METRES,
     POS_X,
     POS_Y,
     PUSH_LAST,
@@ -183,8 +184,8 @@ def follow_plans(
     """
     poses = candidates.shape[1] + 1
     window = int(tracker[WINDOW])
-    ahead = speed_poses(poses, dt, tracker[SPEED_WINDOW])
-    seconds = np.float32(ahead) * dt
+    speed_window = speed_poses(poses, dt, tracker[SPEED_WINDOW])
+    per_second = 1.0 / (np.float32(speed_window) * dt)
     for i in range(FIELDS * LANES):
         work[i] = 0.0
     for lane in range(count):
@@ -197,6 +198,7 @@ def follow_plans(
     for lane in range(LANES):
         work[COS * LANES + lane] = 1.0
         work[SPEED_NOW * LANES + lane] = max(speed, 0.0)
+        work[AHEAD * LANES + lane] = aim_distance(max(speed, 0.0), tracker)
         for slot in range(window):
             rings[0, slot, lane], rings[1, slot, lane] = 0.0, 0.0
         for field in range(6):
@@ -204,7 +206,6 @@ def follow_plans(
     for step in range(steps):
         slot = step % window
         for lane in range(count):
-            x, y, now = work[POS_X * LANES + lane], work[POS_Y * LANES + lane], work[SPEED_NOW * LANES + lane]
             aim_x, aim_y, segment, hint = aim_point(
                 plans[lane],
                 arcs[lane],
@@ -212,17 +213,16 @@ def follow_plans(
                 poses - 1,
                 segments[0, lane],
                 segments[1, lane],
-                x,
-                y,
-                aim_distance(now, tracker),
+                work[POS_X * LANES + lane],
+                work[POS_Y * LANES + lane],
+                work[AHEAD * LANES + lane],
             )
             segments[0, lane], segments[1, lane] = segment, hint
-            work[AIM_X * LANES + lane] = aim_x - x
-            work[AIM_Y * LANES + lane] = aim_y - y
-            work[DESIRED * LANES + lane] = desired_speed(arcs[lane], poses, step, ahead, seconds)
+            work[AIM_X * LANES + lane], work[AIM_Y * LANES + lane] = aim_x, aim_y
+            work[NEXT_METRES * LANES + lane] = next_metres(arcs[lane], poses, step, speed_window)
             work[TURN_OLD * LANES + lane] = rings[0, slot, lane]
             work[PUSH_OLD * LANES + lane] = rings[1, slot, lane]
-        drive_lanes(work, wheelbase, dt, tracker, bicycle)
+        drive_lanes(work, wheelbase, dt, per_second, tracker, bicycle)
         for lane in range(LANES):
             rings[0, slot, lane] = work[TURN_LAST * LANES + lane]
             rings[1, slot, lane] = work[PUSH_LAST * LANES + lane]
@@ -231,17 +231,19 @@ def follow_plans(
                 ego[field, step + 1, lane] = work[field * LANES + lane]
 
 
-def drive_lanes(work: np.ndarray, wheelbase: float, dt: float, tracker: np.ndarray, bicycle: np.ndarray) -> None:
+def drive_lanes(
+    work: np.ndarray, wheelbase: float, dt: float, per_second: float, tracker: np.ndarray, bicycle: np.ndarray
+) -> None:
     """One step of tracker and bicycle for all lanes of ``work``; no memory but ``work`` is written, no branch taken."""
     for lane in range(LANES):
         cos_yaw, sin_yaw = work[COS * LANES + lane], work[SIN * LANES + lane]
         throttle, steer, brake, turn, push = track(
-            work[AIM_X * LANES + lane],
-            work[AIM_Y * LANES + lane],
+            work[AIM_X * LANES + lane] - work[POS_X * LANES + lane],
+            work[AIM_Y * LANES + lane] - work[POS_Y * LANES + lane],
             cos_yaw,
             sin_yaw,
             work[SPEED_NOW * LANES + lane],
-            work[DESIRED * LANES + lane],
+            work[NEXT_METRES * LANES + lane] * per_second,
             work[TURN_SUM * LANES + lane],
             work[TURN_OLD * LANES + lane],
             work[TURN_LAST * LANES + lane],
@@ -265,6 +267,7 @@ def drive_lanes(work: np.ndarray, wheelbase: float, dt: float, tracker: np.ndarr
         work[SIN * LANES + lane] = sin_yaw * cos_turn + cos_yaw * sin_turn
         work[YAW_NOW * LANES + lane] += 2.0 * half_turn
         work[SPEED_NOW * LANES + lane] = speed
+        work[AHEAD * LANES + lane] = aim_distance(speed, tracker)
         work[POS_X * LANES + lane], work[POS_Y * LANES + lane] = x, y
         work[SWEPT_LOW_X * LANES + lane] = min(work[SWEPT_LOW_X * LANES + lane], x)
         work[SWEPT_LOW_Y * LANES + lane] = min(work[SWEPT_LOW_Y * LANES + lane], y)
