@@ -164,6 +164,12 @@ class CraftCLI(LightningCLI):
                 settings = config.model.as_dict()
                 print(describe_resume(config.ckpt_path, self.config.subcommand, checkpoint, settings), file=sys.stderr)
 
+    def before_instantiate_classes(self) -> None:
+        """Let ``validate`` drive its routes although a recipe switches validation off during a fit."""
+        if self.subcommand == "validate" and self.config.validate.trainer.limit_val_batches == 0:
+            print("trainer.limit_val_batches=0 is for fits; driving all evaluation routes", file=sys.stderr)
+            self.config.validate.trainer.limit_val_batches = None
+
     def instantiate_classes(self) -> None:
         """Build module, data, losses and trainer; a constructor's own sentence is not buried in the parser's.
 
