@@ -34,6 +34,7 @@ class Protocol:
         tick_seconds: simulated seconds of a tick.
         ticks_per_decision: ticks between two decisions of the policy.
         seed: base seed of traffic and scenarios.
+        trained_on_evaluation: whether the policy was trained on routes of the suite, which is refused unless asked for.
 
     """
 
@@ -44,6 +45,7 @@ class Protocol:
     tick_seconds: float = TICK_SECONDS
     ticks_per_decision: int = TICKS_PER_DECISION
     seed: int = 0
+    trained_on_evaluation: bool = False
 
     def __post_init__(self) -> None:
         if self.world not in ("embedded", "carla"):
@@ -75,9 +77,10 @@ class Protocol:
     def __str__(self) -> str:
         """Return one line, without the seed, for the head or foot of a table."""
         decision = self.tick_seconds * self.ticks_per_decision
+        stamp = ", TRAINED ON THESE ROUTES" if self.trained_on_evaluation else ""
         return (
             f"world {self.world}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
-            f"tick {self.tick_seconds:g} s, decision {decision:g} s"
+            f"tick {self.tick_seconds:g} s, decision {decision:g} s{stamp}"
         )
 
 

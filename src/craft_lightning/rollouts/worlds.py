@@ -88,6 +88,7 @@ class WorldsDataModule(LightningDataModule):
         self.train_suite: list[RouteConfig] = []
         self.eval_suite: list[RouteConfig] = []
         self.grids: list[RoadGrid] = []
+        self.leaked = False
         self._pool: WorldPool | None = None
 
     @property
@@ -113,8 +114,12 @@ class WorldsDataModule(LightningDataModule):
         )
         if self.eval_limit:
             self.eval_suite = self.eval_suite[: self.eval_limit]
-        if not self.allow_training_on_evaluation_routes:
+        try:
             leak_guard(self.train_suite, self.eval_suite)
+        except CraftError:
+            if not self.allow_training_on_evaluation_routes:
+                raise
+            self.leaked = True
         self.grids = [RoadGrid.from_network(town.network)]
 
     def teardown(self, stage: str | None = None) -> None:
@@ -136,6 +141,7 @@ class WorldsDataModule(LightningDataModule):
             num_routes=len(self.eval_suite),
             world="carla" if self.options.host else "embedded",
             seed=self.seed,
+            trained_on_evaluation=self.leaked,
         )
 
     def drive(self, policy: PolicyAdapter | None, title: str, seed: int | None = None) -> list[dict[str, Any]]:
