@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader, IterableDataset
 
 from craft_lightning.errors import CraftError
@@ -73,7 +74,12 @@ class _Iteration(IterableDataset):
         policy = data._live_policy()
         assert trainer is not None  # _live_policy has refused a missing trainer
         iteration, rank = trainer.current_epoch, trainer.global_rank
-        with DrivingProgress(f"collect {iteration}", data.transitions, "decision", data.show_progress) as bar:
+
+        def check() -> None:
+            if trainer.received_sigterm:
+                raise SIGTERMException
+
+        with DrivingProgress(f"collect {iteration}", data.transitions, "decision", data.show_progress, check) as bar:
             replaced = data.pool.statistics.replaced
             collection = collect(
                 policy,

@@ -20,10 +20,14 @@ class DrivingProgress:
         total: number of decisions or routes.
         unit: "decision" or "route".
         enabled: False draws nothing (ranks other than 0, quiet runs).
+        check: called at every decision; raises to stop driving (Lightning looks at SIGTERM only between batches).
 
     """
 
-    def __init__(self, title: str, total: int, unit: str, enabled: bool = True) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str, enabled: bool = True, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.check = check
         self.bar = tqdm(
             total=total, desc=title, unit=unit, disable=not enabled, leave=False, dynamic_ncols=True, mininterval=0.5
         )
@@ -39,6 +43,7 @@ class DrivingProgress:
 
     def decision(self, events: np.ndarray, done: int) -> None:
         """Count one executed decision; ``done`` is the number kept so far (a repeated rollout moves the bar back)."""
+        self.check()
         for name in np.flatnonzero(events > 0):
             self.events[EVENTS[name]] += 1
         self.bar.n = done
