@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import craft_lightning.objectives
@@ -95,6 +96,11 @@ def _cause(error: BaseException | None) -> CraftError | None:
     return error
 
 
+@rank_zero_only
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
 # The command line being parsed, for messages; set by ``main``. The parser has no other way to learn it.
 _arguments: Sequence[str] = ()
 
@@ -162,12 +168,12 @@ class CraftCLI(LightningCLI):
             if checkpoint is not None:
                 self.checkpoint_settings = checkpoint.get("hyper_parameters", {})
                 settings = config.model.as_dict()
-                print(describe_resume(config.ckpt_path, self.config.subcommand, checkpoint, settings), file=sys.stderr)
+                _say(describe_resume(config.ckpt_path, self.config.subcommand, checkpoint, settings))
 
     def before_instantiate_classes(self) -> None:
         """Let ``validate`` drive its routes although a recipe switches validation off during a fit."""
         if self.subcommand == "validate" and self.config.validate.trainer.limit_val_batches == 0:
-            print("trainer.limit_val_batches=0 is for fits; driving all evaluation routes", file=sys.stderr)
+            _say("trainer.limit_val_batches=0 is for fits; driving all evaluation routes")
             self.config.validate.trainer.limit_val_batches = None
 
     def instantiate_classes(self) -> None:
