@@ -81,7 +81,8 @@ def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, directio
         count: poses of the plan.
         end_yaw: yaw of the last pose, radians.
         arc: [count] out: metres along the plan at each pose.
-        direction: [count][2] out: unit vector from each pose to the next, that of ``end_yaw`` at the last pose. Steps of
+        direction: [count][2] out: unit vector from each pose to the next, that of ``end_yaw`` at the last pose. Steps
+        of
             less than 0.1 mm have no direction.
 
     """

@@ -1,7 +1,7 @@
 """Angles, poses, polylines and oriented boxes as pure tensor functions: any batch shape, any device, differentiable.
 
-Angles are radians, counter-clockwise; lengths are metres; poses are [..., 3] x, y, yaw; oriented boxes are [..., 5] x, y
-(centre), yaw, length, width.
+Angles are radians, counter-clockwise; lengths are metres; poses are [..., 3] x, y, yaw; oriented boxes are [..., 5] x,
+y (centre), yaw, length, width.
 """
 
 import math

@@ -52,8 +52,8 @@ def group_advantage(returns: Tensor, mask: Tensor, floor: float = 5.0, weights: 
 def explained_variance(part: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     """Share of the returns' variance within a group that a part of them explains: the squared correlation.
 
-    With ``Rollout.first_returns`` it says how much of the advantage is decided in the 0.5 s that are executed before the
-    next decision.
+    With ``Rollout.first_returns`` it says how much of the advantage is decided in the 0.5 s that are executed before
+    the next decision.
 
     Args:
         part: [B, K].

@@ -154,26 +154,29 @@ def score_range(
         )
 
 
-# NaN and infinity are refused before the kernels, yet "no NaN" stays out: a wrong assumption would be undefined behaviour.
+# NaN and infinity are refused before the kernels, yet "no NaN" stays out: a wrong assumption would be undefined
+# behaviour.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
 
 @functools.cache
 def compiled() -> tuple[Any, Any]:
-    """``prepare_range`` and ``score_range`` as machine code; compiled at the first call, then read from numba's cache."""
+    """``prepare_range`` and ``score_range`` as machine code, compiled once and then read from numba's cache."""
     import numba
 
-    # Without numba's runtime (_nrt) nothing can be allocated, and no slice of an array costs two atomic reference counts:
-    # with them these kernels are ten times slower.
-    inner = numba.njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, forceinline=True)
-    outer = numba.njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, nogil=True, cache=True)
+    # Without numba's runtime (_nrt) nothing can be allocated, and no slice of an array costs two atomic reference
+    # counts: with them these kernels are ten times slower.
+    # numba's stubs do not know _nrt.
+    njit: Any = numba.njit
+    inner = njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, forceinline=True)
+    outer = njit(fastmath=FAST_MATH, error_model="numpy", _nrt=False, nogil=True, cache=True)
     return compile_tree(prepare_range, inner, outer), compile_tree(score_range, inner, outer)
 
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    # Threads of our own instead of numba's prange: its default threading layer may not be entered by two threads at once,
-    # and its compile time and start-up would be paid where one thread is asked for.
+    # Threads of our own instead of numba's prange: its default threading layer may not be entered by two threads at
+    # once, and its compile time and start-up would be paid where one thread is asked for.
     return ThreadPoolExecutor(threads, thread_name_prefix="craft-kernel")
 
 

@@ -1,2 +1,147 @@
-def rollout(*a):
-    raise NotImplementedError
+"""Runs the kernels on a GPU: what the CPU runs in lanes, compiled by ``numba.cuda``, a thread a candidate.
+
+Tensors stay where they are; nothing is copied between devices but the road grids, once. With NUMBA_ENABLE_CUDASIM=1
+numba interprets the kernels on the CPU instead, which is how machines without a GPU test them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from craft_lightning.control_parameters import BicycleParameters, TrackerParameters
+from craft_lightning.conventions import TRACKER_SECONDS
+from craft_lightning.counterfactual.grids import GridArrays, grid_frames
+from craft_lightning.counterfactual.parameters import FLAGS, DecayParameters, RewardParameters
+from craft_lightning.counterfactual.rollout import Rollout
+from craft_lightning.errors import CraftError
+from craft_lightning.structures import Scene
+
+THREADS_A_BLOCK = 64
+
+
+class WorldSettings(Protocol):
+    """What the GPU backend reads of a ``CounterfactualWorld``."""
+
+    steps: int
+    reward: RewardParameters
+    tracker: TrackerParameters
+    bicycle: BicycleParameters
+    others: DecayParameters
+
+
+def simulated() -> bool:
+    """Whether numba interprets CUDA kernels on the CPU."""
+    from numba import config
+
+    return bool(getattr(config, "ENABLE_CUDASIM", False))
+
+
+def rollout(
+    world: WorldSettings,
+    scene: Scene,
+    trajectories: Tensor,
+    mask: Tensor,
+    grids: Sequence[GridArrays],
+    keep_rewards: bool,
+) -> Rollout:
+    """Score all candidates of all states; arguments and answer as in ``CounterfactualWorld.rollout``.
+
+    Raises:
+        CraftError: if ``trajectories`` are not on a GPU, or numba cannot use it.
+
+    """
+    from numba import cuda
+
+    device = trajectories.device
+    if not simulated():
+        if device.type != "cuda":
+            raise CraftError(
+                "backend is cuda but trajectories are on the CPU: move them to the GPU or take backend numba."
+            )
+        if not cuda.is_available():
+            raise CraftError("numba finds no usable GPU: install craft-lightning[cuda] or take backend numba.")
+    batch, count = mask.shape
+    steps, dt = world.steps, np.float32(TRACKER_SECONDS)
+
+    def view(tensor: Tensor, dtype: torch.dtype) -> Any:
+        ready = tensor.detach().to(device=device, dtype=dtype).contiguous()
+        return ready.numpy() if simulated() else cuda.as_cuda_array(ready)
+
+    def constant(values: np.ndarray) -> Any:
+        return values if simulated() else cuda.as_cuda_array(torch.from_numpy(values).to(device))
+
+    single, integer = torch.float32, torch.int64
+    summary = torch.zeros(batch, count, 3, device=device)
+    collision = torch.full((batch, count), -1, dtype=integer, device=device)
+    flags = torch.zeros(batch, count, len(FLAGS), dtype=torch.bool, device=device)
+    final = torch.zeros(batch, count, 4, device=device)
+    rewards = torch.zeros((batch, count, steps) if keep_rewards else (1, 1, 1), device=device)
+    agents, points, lines = scene.agents.shape[1], scene.route.shape[1], scene.stop_lines.shape[1]
+    prepared = [
+        torch.empty(batch, agents, steps, 4, device=device),
+        torch.empty(batch, agents, 7, device=device),
+        torch.empty(batch, points - 1, 6, device=device),
+        torch.empty(batch, lines, 5, device=device),
+        torch.empty(batch, 4, dtype=integer, device=device),
+    ]
+    poses, boxes, route, stops, counts = (view(tensor, tensor.dtype) for tensor in prepared)
+    town = scene.town.cpu().numpy()
+    frame = grid_frames(scene.ego_pose.double().cpu().numpy(), town, grids)
+    parameters = [constant(p.as_array()) for p in (world.others, world.tracker, world.bicycle, world.reward)]
+    from craft_lightning.counterfactual.cuda_kernels import compiled
+
+    prepare, score = compiled(trajectories.shape[2] + 1, steps)
+    stream = 0 if simulated() else cuda.external_stream(torch.cuda.current_stream(device).cuda_stream)
+    inputs = (
+        view(trajectories, single),
+        view(mask, torch.bool),
+        view(scene.ego_motion[:, 0], single),
+        view(scene.ego_size, single),
+        constant(frame),
+        view(scene.route_lanes, integer),
+    )
+    states = (
+        view(scene.agents, single),
+        view(scene.agent_kind, integer),
+        view(scene.agent_junction, torch.bool),
+        view(scene.route, single),
+        view(scene.stop_lines, single),
+        view(scene.stop_kind, integer),
+    )
+    outputs = tuple(view(tensor, tensor.dtype) for tensor in (summary, collision, flags, final, rewards))
+    for index in np.unique(town):
+        grid = grids[int(index)]
+        members = np.flatnonzero(town == index)
+        rows = constant(members)
+        prepare[-(-len(members) // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
+            rows, *states, dt, steps, parameters[0], poses, boxes, route, stops, counts
+        )
+        score[-(-len(members) * count // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
+            rows,
+            *inputs,
+            counts,
+            poses,
+            boxes,
+            route,
+            stops,
+            *(constant(values) for values in grid.arrays()),
+            np.float32(1.0 / grid.resolution),
+            dt,
+            steps,
+            *parameters[1:],
+            keep_rewards,
+            *outputs,
+        )
+    return Rollout(
+        returns=summary[..., 0].contiguous(),
+        first_returns=summary[..., 1].contiguous(),
+        progress=summary[..., 2].contiguous(),
+        collision_step=collision,
+        flags=flags,
+        final=final,
+        mask=mask,
+        rewards=rewards if keep_rewards else None,
+    )

@@ -87,8 +87,8 @@ def crossed_lines(
 ) -> tuple[int, int]:
     """First steps (1 .. steps) at which the front bumper crosses a red line and an unhonoured stop sign's line.
 
-    A stop sign is honoured by a speed under ``stop_speed`` while the bumper is within ``stop_zone`` metres before the line,
-    now or on the way to it. A sign that was honoured before the visited state must be left out of the Scene.
+    A stop sign is honoured by a speed under ``stop_speed`` while the bumper is within ``stop_zone`` metres before the
+    line, now or on the way to it. A sign that was honoured before the visited state must be left out of the Scene.
 
     Args:
         ego: [6, steps + 1, LANES] of ``follow_plans``.
@@ -134,8 +134,8 @@ def crossed_lines(
 def corner_outside(sdf: np.ndarray, column: float, row: float, safe: float, tolerance: float) -> bool:
     """Whether a corner (in cells) stands outside the drivable area by more than ``tolerance`` metres.
 
-    A signed distance changes by no more than a metre a metre: where the corner's own cell is farther inside than ``safe``,
-    the diagonal of a cell, interpolation cannot say "outside" and is left out.
+    A signed distance changes by no more than a metre a metre: where the corner's own cell is farther inside than
+    ``safe``, the diagonal of a cell, interpolation cannot say "outside" and is left out.
     """
     i, j = cell_of(sdf.shape[1], sdf.shape[0], column, row)
     if i >= 0 and sdf[i, j] > safe:

@@ -1,6 +1,7 @@
 """A RoadGrid as the contiguous arrays that kernels read."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -53,3 +54,22 @@ class GridArrays:
 def _writable(values: np.ndarray, dtype: type) -> np.ndarray:
     # numba compiles a second version for read-only arrays (such as memory-mapped caches); one copy is cheaper.
     return np.require(values, dtype=dtype, requirements=["C", "W"])
+
+
+def grid_frames(ego_pose: np.ndarray, town: np.ndarray, grids: Sequence[GridArrays]) -> np.ndarray:
+    """Where the ego stands relative to its grid's origin, subtracted in double precision.
+
+    Args:
+        ego_pose: [B, 3] float64 world pose.
+        town: [B] index into ``grids``.
+        grids: the grids.
+
+    Returns:
+        [B, 4] float32: x, y in metres from the centre of cell [0, 0], cosine and sine of the world heading.
+
+    """
+    origins = np.stack([grid.origin for grid in grids]) if grids else np.zeros((0, 2))
+    frame = np.empty((len(town), 4))
+    frame[:, :2] = ego_pose[:, :2] - origins[town]
+    frame[:, 2], frame[:, 3] = np.cos(ego_pose[:, 2]), np.sin(ego_pose[:, 2])
+    return frame.astype(np.float32)

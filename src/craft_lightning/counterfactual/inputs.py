@@ -98,7 +98,7 @@ def check_scene(scene: Scene) -> None:
         )
 
 
-def check_grids(town: Tensor, grids: Sequence[Any]) -> None:
+def check_grids(town: Tensor, route_lanes: Tensor, grids: Sequence[Any]) -> None:
     """Raise a CraftError unless ``grids`` are RoadGrids and every town index of the scene has one."""
     if len(town) and (int(town.min()) < 0 or int(town.max()) >= len(grids)):
         raise CraftError(
@@ -111,3 +111,9 @@ def check_grids(town: Tensor, grids: Sequence[Any]) -> None:
                 raise CraftError(f"grids[{index}] has no field {field}: give a roads.grid.RoadGrid.")
         if grid.sdf.shape != grid.nearest.shape or grid.sdf.ndim != 2 or min(grid.sdf.shape) < 2:
             raise CraftError(f"grids[{index}].sdf and .nearest must be of one shape [H, W]: build the grid again.")
+    lanes = torch.tensor([len(grid.lane_kind) for grid in grids])
+    if len(town) and route_lanes.shape[1] and bool((route_lanes.cpu().amax(1) >= lanes[town.cpu()]).any()):
+        raise CraftError(
+            f"scene.route_lanes holds lane {int(route_lanes.max())} but its town has fewer lanes: "
+            "make the scene and the grid from the same network."
+        )

@@ -1,7 +1,7 @@
 """Drives the candidates of a state in lanes and adds up their rewards, equations (37) and (40-45) of CRAFT.
 
-numba compiles these functions for CPU and GPU. Nothing allocates: the drivers in ``cpu`` and ``cuda`` pass every buffer. The
-comments name equations of arXiv 2605.04470.
+numba compiles these functions for CPU and GPU. Nothing allocates: the drivers in ``cpu`` and ``cuda`` pass every
+buffer. The comments name equations of arXiv 2605.04470.
 """
 
 import math
@@ -101,8 +101,8 @@ FIRST_PIECE = 5
 # Farther away from a lane's centre than any deviation can tell.
 NO_LANE = 1e6
 
-# Rows of a block's integers: the segment of the route, the last road lane and whether the route may use it, and the first
-# steps of collision, red light and stop sign.
+# Rows of a block's integers: the segment of the route, the last road lane and whether the route may use it, and the
+# first steps of collision, red light and stop sign.
 SEGMENT_PLACE, LANE_PLACE, ALLOWED_PLACE, COLLISION_PLACE, RED_PLACE, STOP_PLACE = range(6)
 
 # Larger than any reward.

@@ -1,8 +1,8 @@
 """Lanes: candidates of one state that a kernel drives side by side, and where their numbers lie.
 
 A kernel keeps everything that its arithmetic loops touch in one flat array ``work``: field f of lane l is
-``work[f * LANES + l]``. With LANES a constant, a compiler knows that no two fields overlap and uses vector instructions.
-The CUDA kernel is compiled with LANES = 1: there a thread is a lane.
+``work[f * LANES + l]``. With LANES a constant, a compiler knows that no two fields overlap and uses vector
+instructions. The CUDA kernel is compiled with LANES = 1: there a thread is a lane.
 """
 
 LANES = 32
@@ -16,8 +16,8 @@ AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_
 # Bounds of the centre over the rollout.
 SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
 
-# Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the charge
-# of a collision, the most that a reward may be) ...
+# Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the
+# charge of a collision, the most that a reward may be) ...
 COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(20, 30)
 
 # ... and what is carried from step to step or added up.

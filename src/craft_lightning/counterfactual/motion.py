@@ -160,8 +160,8 @@ def follow_plans(
 ) -> None:
     """Track up to LANES candidates, step by step side by side, from the ego's current pose with empty PID windows.
 
-    Every step has three loops over the lanes: one that searches the plans, one that is pure arithmetic on ``work`` alone
-    (compilers turn it into vector instructions, so it always runs over all lanes), one that stores.
+    Every step has three loops over the lanes: one that searches the plans, one that is pure arithmetic on ``work``
+    alone (compilers turn it into vector instructions, so it always runs over all lanes), one that stores.
 
     Args:
         candidates: [K, T, 3] x, y, yaw at ``dt``, the first pose one ``dt`` ahead.
@@ -184,8 +184,8 @@ def follow_plans(
     """
     poses = candidates.shape[1] + 1
     window = int(tracker[WINDOW])
-    speed_window = speed_poses(poses, dt, tracker[SPEED_WINDOW])
-    per_second = 1.0 / (np.float32(speed_window) * dt)
+    covered = speed_poses(poses, dt, tracker[SPEED_WINDOW])
+    per_second = np.float32(1.0) / (np.float32(covered) * dt)
     for i in range(FIELDS * LANES):
         work[i] = 0.0
     for lane in range(count):
@@ -219,7 +219,7 @@ def follow_plans(
             )
             segments[0, lane], segments[1, lane] = segment, hint
             work[AIM_X * LANES + lane], work[AIM_Y * LANES + lane] = aim_x, aim_y
-            work[NEXT_METRES * LANES + lane] = next_metres(arcs[lane], poses, step, speed_window)
+            work[NEXT_METRES * LANES + lane] = next_metres(arcs[lane], poses, step, covered)
             work[TURN_OLD * LANES + lane] = rings[0, slot, lane]
             work[PUSH_OLD * LANES + lane] = rings[1, slot, lane]
         drive_lanes(work, wheelbase, dt, per_second, tracker, bicycle)
@@ -232,7 +232,12 @@ def follow_plans(
 
 
 def drive_lanes(
-    work: np.ndarray, wheelbase: float, dt: float, per_second: float, tracker: np.ndarray, bicycle: np.ndarray
+    work: np.ndarray,
+    wheelbase: float,
+    dt: float,
+    per_second: float | np.floating,
+    tracker: np.ndarray,
+    bicycle: np.ndarray,
 ) -> None:
     """One step of tracker and bicycle for all lanes of ``work``; no memory but ``work`` is written, no branch taken."""
     for lane in range(LANES):

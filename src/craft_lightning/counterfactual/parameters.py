@@ -75,7 +75,7 @@ def _check(owner: object, positive: tuple[str, ...], not_negative: tuple[str, ..
 
 @dataclasses.dataclass(frozen=True)
 class RewardParameters:
-    """The reward of CRAFT (arXiv 2605.04470), equations (37) and (40-45); the order of the fields is that of ``as_array``.
+    """The reward of CRAFT (arXiv 2605.04470), equations (37) and (40-45), in the order of ``as_array``.
 
     Args:
         discount: gamma per step of 0.1 s, (37).

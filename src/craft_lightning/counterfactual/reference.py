@@ -1,10 +1,11 @@
 """The counterfactual world in vectorised torch: the oracle of the kernels and the named reference of the benchmark.
 
-Written apart from the kernels, from the same definitions. Python loops over time steps alone (and over towns, whose grids
-differ in size); states, candidates and agents are axes of tensors. Reviewed for speed: what does not feed back into the
-motion is computed for all steps at once; pairs of candidate and agent whose swept bounds never meet are dropped before
-the separating axis; no intermediate has both an agent and a time axis for all candidates. Works in the floating type of
-``trajectories``, so that the oracle can be run in double precision. Equation numbers are those of arXiv 2605.04470.
+Written apart from the kernels, from the same definitions. Python loops over time steps alone (and over towns, whose
+grids differ in size); states, candidates and agents are axes of tensors. Reviewed for speed: what does not feed back
+into the motion is computed for all steps at once; pairs of candidate and agent whose swept bounds never meet are
+dropped before the separating axis; no intermediate has both an agent and a time axis for all candidates. Works in the
+floating type of ``trajectories``, so that the oracle can be run in double precision. Equation numbers are those of
+arXiv 2605.04470.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
 def follow_plans(
     plans: Tensor, speed: Tensor, wheelbase: Tensor, steps: int, tracker: TrackerParameters, bicycle: BicycleParameters
 ) -> Motion:
-    """Track plans [B or 1, K, T, 3] from the origin at ``speed`` [B, 1]; the answer is [B, K, steps + 1], now included."""
+    """Track plans [B or 1, K, T, 3] from the origin at ``speed`` [B, 1]: [B, K, steps + 1], now included."""
     dt = TRACKER_SECONDS
     batch, count = speed.shape[0], plans.shape[1]
     plans = torch.cat([torch.zeros_like(plans[:, :, :1]), plans], dim=2)
@@ -181,7 +182,7 @@ def decay_rollout(scene: Scene, steps: int, p: DecayParameters, dtype: torch.dty
 
 
 def first_collisions(ego: Motion, size: Tensor, others: Motion, scene: Scene) -> Tensor:
-    """First step (0 .. steps - 1) at which each candidate's box overlaps another's, ``steps`` if it never does: [B, K]."""
+    """First step at which each candidate's box overlaps another's, ``steps`` if it never does: [B, K]."""
     steps = others.x.shape[-1]
     dtype = ego.x.dtype
     ex, ey = ego.x[..., 1:], ego.y[..., 1:]
@@ -218,7 +219,7 @@ def first_collisions(ego: Motion, size: Tensor, others: Motion, scene: Scene) ->
 
 
 def crossed_lines(ego: Motion, size: Tensor, scene: Scene, p: RewardParameters) -> tuple[Tensor, Tensor]:
-    """First steps at which the bumper crosses a red line and an unhonoured stop line, ``steps`` if never: two [B, K]."""
+    """First steps of crossing a red line and an unhonoured stop line, ``steps`` if never: two [B, K]."""
     steps = ego.x.shape[-1] - 1
     used = int((scene.stop_kind != 0).any(0).nonzero().max()) + 1 if bool((scene.stop_kind != 0).any()) else 0
     never = torch.full(ego.x.shape[:2], steps, dtype=torch.int64)
@@ -315,7 +316,7 @@ def bilinear(grid: Tensor, column: Tensor, row: Tensor) -> Tensor:
 
 
 def look_up(ego: Motion, size: Tensor, frame: Tensor, lanes: Tensor, grid: Any, p: RewardParameters) -> Road:
-    """Look every pose up in one RoadGrid; ``frame`` [B, 4] is the ego's x, y relative to its origin, cosine and sine."""
+    """Look every pose up in one RoadGrid; ``frame`` [B, 4] is that of ``grids.grid_frames``."""
     dtype = ego.x.dtype
     ox, oy, oc, os = (value[:, None, None] for value in frame.unbind(-1))
     x, y = ox + oc * ego.x - os * ego.y, oy + os * ego.x + oc * ego.y
@@ -377,8 +378,7 @@ def rollout(
     if len(towns) == 1:
         road = look_up(ego, size, frame, scene.route_lanes, grids[int(towns[0])], p)
     else:
-        flags = [torch.zeros(ego.x.shape, dtype=torch.bool) for _ in range(4)]
-        road = Road(torch.zeros_like(ego.x), *flags)
+        road = Road(torch.zeros_like(ego.x), *(torch.zeros(ego.x.shape, dtype=torch.bool) for _ in range(4)))
         for town in towns:
             rows = torch.nonzero(scene.town == town)[:, 0]
             part = Motion(*(getattr(ego, field.name)[rows] for field in dataclasses.fields(Motion)))

@@ -41,8 +41,8 @@ class Rollout:
     def distinct(self, tolerance: float = 0.25) -> Tensor:
         """How many of each state's candidates end up in different places once they are tracked.
 
-        Candidates count as one where the tracked ego ends in the same cell of ``tolerance`` metres (x, y) and m/s (speed).
-        A vocabulary of which less than a quarter stays distinct is finer than its controller.
+        Candidates count as one where the tracked ego ends in the same cell of ``tolerance`` metres (x, y) and m/s
+        (speed). A vocabulary of which less than a quarter stays distinct is finer than its controller.
 
         Args:
             tolerance: size of a cell.

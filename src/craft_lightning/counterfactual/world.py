@@ -11,7 +11,7 @@ from torch import Tensor
 from craft_lightning.control import BicycleParameters, TrackerParameters
 from craft_lightning.conventions import TRACKER_SECONDS
 from craft_lightning.counterfactual import cpu, cuda, reference
-from craft_lightning.counterfactual.grids import GridArrays
+from craft_lightning.counterfactual.grids import GridArrays, grid_frames
 from craft_lightning.counterfactual.inputs import check_candidates, check_grids, check_scene
 from craft_lightning.counterfactual.lanes import LANES
 from craft_lightning.counterfactual.parameters import FLAGS, DecayParameters, RewardParameters
@@ -21,7 +21,8 @@ from craft_lightning.structures import Scene
 
 Backend: TypeAlias = Literal["auto", "numba", "torch", "cuda"]
 
-# States prepared at once; their decay rollouts (32 agents x 20 steps) then fit into a second-level cache a few times over.
+# States prepared at once; their decay rollouts (32 agents x 20 steps) then fit into a second-level cache a few times
+# over.
 CHUNK = 64
 
 # Scratch memory of the CPU backend is kept between calls, so calls take turns.
@@ -31,9 +32,9 @@ _LOCK = threading.Lock()
 class CounterfactualWorld:
     """Rolls every candidate of every visited state out for ``horizon`` seconds and adds up CRAFT's reward.
 
-    The ego tracks the candidate (``control.tracker_step``, PID windows empty at the visited state) on a kinematic bicycle;
-    the others decay (``DecayParameters``); light states stay as they are. A candidate shorter than the horizon goes on
-    straight at its last speed; of a longer one, only what the tracker reaches counts.
+    The ego tracks the candidate (``control.tracker_step``, PID windows empty at the visited state) on a kinematic
+    bicycle; the others decay (``DecayParameters``); light states stay as they are. A candidate shorter than the
+    horizon goes on straight at its last speed; of a longer one, only what the tracker reaches counts.
 
     Args:
         horizon: seconds to look ahead, a multiple of 0.1 s: 2 in the paper; 3 and 4 see late collisions.
@@ -41,7 +42,8 @@ class CounterfactualWorld:
         tracker: constants of the tracker.
         bicycle: constants of the ego's bicycle.
         others: constants of the other vehicles' rollout.
-        backend: "numba" (CPU threads), "cuda" (numba on the GPU where the tensors are), "torch" (the vectorised reference),
+        backend: "numba" (CPU threads), "cuda" (numba on the GPU where the tensors are), "torch" (the vectorised
+        reference),
             or "auto": cuda for tensors on a GPU, else numba.
         threads: CPU threads; None asks ``torch.get_num_threads()`` at every call.
 
@@ -90,7 +92,8 @@ class CounterfactualWorld:
 
         Args:
             scene: the B visited states, in their ego frames.
-            trajectories: [B, K, T, 3] or [1, K, T, 3] x, y, yaw every 0.1 s in the ego frame, the first pose 0.1 s ahead.
+            trajectories: [B, K, T, 3] or [1, K, T, 3] x, y, yaw every 0.1 s in the ego frame, the first pose 0.1 s
+            ahead.
             mask: [B, K] bool; False entries are not rolled out and may hold anything.
             grids: ``RoadGrid`` of every town index in the scene.
             keep_rewards: fill ``Rollout.rewards`` as well.
@@ -104,7 +107,7 @@ class CounterfactualWorld:
         """
         check_scene(scene)
         check_candidates(trajectories, mask, scene.town.shape[0])
-        check_grids(scene.town, grids)
+        check_grids(scene.town, scene.route_lanes, grids)
         if trajectories.shape[0] > 1 and trajectories.stride(0) == 0:
             trajectories = trajectories[:1]
         backend = self.backend
@@ -213,25 +216,6 @@ class CounterfactualWorld:
             mask=mask,
             rewards=torch.from_numpy(rewards).to(device) if keep_rewards else None,
         )
-
-
-def grid_frames(ego_pose: np.ndarray, town: np.ndarray, grids: Sequence[GridArrays]) -> np.ndarray:
-    """Where the ego stands relative to its grid's origin, subtracted in double precision.
-
-    Args:
-        ego_pose: [B, 3] float64 world pose.
-        town: [B] index into ``grids``.
-        grids: the grids.
-
-    Returns:
-        [B, 4] float32: x, y in metres from the centre of cell [0, 0], cosine and sine of the world heading.
-
-    """
-    origins = np.stack([grid.origin for grid in grids]) if grids else np.zeros((0, 2))
-    frame = np.empty((len(town), 4))
-    frame[:, :2] = ego_pose[:, :2] - origins[town]
-    frame[:, 2], frame[:, 3] = np.cos(ego_pose[:, 2]), np.sin(ego_pose[:, 2])
-    return frame.astype(np.float32)
 
 
 def _array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray:
