@@ -1,5 +1,7 @@
 """Every shipped recipe is a test: it parses against the real constructors, and runs small in the embedded world."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,26 @@ def test_a_recipe_says_what_it_does_and_fixes_its_seed(name):
     recipe = yaml.safe_load(text)
     assert isinstance(recipe["seed_everything"], int)
     assert recipe["losses"]
+
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+COMMAND_LINES = [
+    shlex.split(line, comments=True)[1:]
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith(("lightning fit", "lightning predict"))
+]
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_the_readmes_command_lines_parse(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("trainer: {max_epochs: 7}")
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    shipped = yaml.safe_load(find_recipe("craft_vocabulary").read_text())["trainer"]["max_epochs"]
+    assert printed["trainer"]["max_epochs"] == (7 if "mine.yaml" in words else shipped)
 
 
 @pytest.mark.slow
