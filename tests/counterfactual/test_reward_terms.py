@@ -38,7 +38,9 @@ def test_progress_alone(world):
     # (40): 0.6 m of 1.2 m is one half; nothing deviates, so eta is 1 and r = 8 * 0.5.
     assert answer.rewards[0, 0].tolist() == pytest.approx([4.0] * 20, abs=1e-4)
     assert answer.returns[0, 0].item() == pytest.approx(4.0 * SERIES, abs=1e-3)
-    assert answer.first_returns[0, 0].item() == pytest.approx(4.0 * (1 + 0.98 + 0.9604 + 0.941192 + 0.92236816), abs=1e-4)
+    assert answer.first_returns[0, 0].item() == pytest.approx(
+        4.0 * (1 + 0.98 + 0.9604 + 0.941192 + 0.92236816), abs=1e-4
+    )
     assert answer.progress[0, 0].item() == pytest.approx(12.0, abs=1e-4)
     assert answer.final[0, 0].tolist() == pytest.approx([12.0, 0.0, 0.0, 6.0], abs=1e-4)
     assert not answer.flags.any()
@@ -129,9 +131,9 @@ def test_emergency_opposite_and_offroute(world):
     scene.route[..., 1] = 3.25
     answer = drive(world, scene, road, stand)
     assert answer.rewards[0, 0].tolist() == pytest.approx([-1.0] * 20, abs=1e-5)
-    assert [name for name in ("emergency_lane", "opposite_lane", "offroute", "offroad") if answer.flag(name).item()] == [
-        "emergency_lane"
-    ]
+    assert [
+        name for name in ("emergency_lane", "opposite_lane", "offroute", "offroad") if answer.flag(name).item()
+    ] == ["emergency_lane"]
     scene.ego_pose[:, 1] = 3.5  # the opposite lane
     scene.route[..., 1] = -3.5
     assert drive(world, scene, road, stand).rewards[0, 0].tolist() == pytest.approx([-0.1] * 20, abs=1e-5)
