@@ -1,11 +1,18 @@
 """Which routes are trained on and which judge: a town's own suites, route files, or generated ones."""
 
+import difflib
 from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
 
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.generate import generate_routes
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.towns import Town, suite_path
+from craft_lightning.simulation.scenarios import SCENARIOS
+
+FARTHEST = 15.0  # metres that a waypoint may lie from the nearest lane centre
 
 
 def load_suites(
@@ -45,4 +52,26 @@ def _named(town: Town, name: str, generated: list[RouteConfig], given: bool) -> 
     routes = [route for route in read_routes(path) if route.town == town.name]
     if not routes:
         raise CraftError(f"{path} has no route of town '{town.name}'; choose another data.town or another route file")
+    _check(town, path, routes)
     return routes
+
+
+def _check(town: Town, path: Path, routes: list[RouteConfig]) -> None:
+    """Refuse what would fail in the middle of a run: scenarios nobody has built, waypoints off the map."""
+    for route in routes:
+        for scenario in route.scenarios:
+            if scenario.type not in SCENARIOS:
+                near = difflib.get_close_matches(scenario.type, SCENARIOS, n=1, cutoff=0.0)[0]
+                raise CraftError(
+                    f"{path}: route {route.id} has the scenario type '{scenario.type}', which is not built; the closest "
+                    f"is '{near}', known are {', '.join(SCENARIOS)}"
+                )
+    lanes = cKDTree(np.stack([town.network.x, town.network.y], 1))
+    for route in routes:
+        distance, _ = lanes.query(np.asarray(route.waypoints)[:, :2])
+        if distance.max() > FARTHEST:
+            number = int(distance.argmax())
+            raise CraftError(
+                f"{path}: waypoint {number} of route {route.id} is {distance.max():.0f} m from any lane of "
+                f"'{town.name}'; correct it or choose the town it belongs to"
+            )

@@ -7,6 +7,7 @@ caught), a frozen one hangs it; the parent sees either and starts a new world, s
 
 import dataclasses
 import os
+import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -81,7 +82,7 @@ def serve(connection: Connection) -> None:
         while True:
             try:
                 command, payload = connection.recv()
-            except EOFError:
+            except (EOFError, OSError):  # the parent is gone
                 return
             try:
                 if command == "open":
@@ -109,6 +110,8 @@ def serve(connection: Connection) -> None:
 
 def main() -> None:
     """Entry point of the child process."""
+    # Ctrl-C reaches the whole group; the parent alone decides, and closes the connection when it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(Connection(int(sys.argv[1])))
 
 

@@ -71,6 +71,14 @@ class WorldsDataModule(LightningDataModule):
         super().__init__()
         if worlds < 1:
             raise CraftError(f"data.worlds is {worlds}; give at least 1")
+        for name, seconds in (("step_timeout", step_timeout), ("start_timeout", start_timeout)):
+            if not seconds > 0.0:
+                raise CraftError(f"data.{name} is {seconds}; give a positive number of seconds")
+        if min(vehicles, walkers, eval_limit, seed, max_replacements) < 0 or generated_routes < 1:
+            raise CraftError(
+                f"data.vehicles={vehicles}, walkers={walkers}, eval_limit={eval_limit}, seed={seed}, "
+                f"max_replacements={max_replacements} must be 0 or more, generated_routes={generated_routes} 1 or more"
+            )
         if host and worlds != 1:
             raise CraftError(
                 f"data.worlds is {worlds} but data.host='{host}' is one server; set data.worlds=1 "
