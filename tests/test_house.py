@@ -185,7 +185,7 @@ def test_everything_public_has_a_docstring():
 
 
 def test_everything_is_annotated():
-    """Functions and methods; what is nested in a function (kernels that CUDA compiles, callbacks) is ruff's to judge."""
+    """Functions and methods; what is nested in a function (CUDA kernels, callbacks) is ruff's to judge."""
     bare = [
         f"{name}: {node.name}"
         for name, path in sources().items()
