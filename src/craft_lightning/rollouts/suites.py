@@ -63,8 +63,8 @@ def _check(town: Town, path: Path, routes: list[RouteConfig]) -> None:
             if scenario.type not in SCENARIOS:
                 near = difflib.get_close_matches(scenario.type, SCENARIOS, n=1, cutoff=0.0)[0]
                 raise CraftError(
-                    f"{path}: route {route.id} has the scenario type '{scenario.type}', which is not built; the closest "
-                    f"is '{near}', known are {', '.join(SCENARIOS)}"
+                    f"{path}: route {route.id} has the scenario type '{scenario.type}', which is not built; "
+                    f"the closest is '{near}', known are {', '.join(SCENARIOS)}"
                 )
     lanes = cKDTree(np.stack([town.network.x, town.network.y], 1))
     for route in routes:
