@@ -37,7 +37,8 @@ within the horizon, but the next decision is still early enough (orange), nothin
 There are two causes. A crash beyond the horizon costs nothing, while braking gives progress away at once: that is
 the red band of weak braking at 2 s, and a longer horizon removes it. And a crash that cannot be avoided any more
 (upper left, gap below the stopping distance) costs the same at every speed above 12 m/s, where the multiplier's
-v / v_ref is clipped, so that braking a little earns nothing. The grounded residual, which sees real collisions, has to do the rest."""
+v / v_ref is clipped, so that braking a little earns nothing. The grounded residual, which sees real collisions, has
+to do the rest."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,9 @@ from craft_lightning.elementary import arctangent
 # What counts as "outside the grid": as far off the road as RoadGrid.sdf can say.
 OUTSIDE = -10.0
 
+# More cells than any grid has rows or columns.
+FAR_CELL = 1e8
+
 # Route segments that a projection may pass in one step; at 1 m a segment that is 80 m/s.
 ROUTE_WINDOW = 8
 
@@ -23,9 +26,11 @@ def bilinear(grid: np.ndarray, column: float, row: float) -> float:
 
     """
     # Compare before converting: a float too large for an int has no defined value as one.
-    if not (column >= 0.0 and row >= 0.0 and column < grid.shape[1] - 1 and row < grid.shape[0] - 1):
+    if not (0.0 <= column < FAR_CELL and 0.0 <= row < FAR_CELL):
         return OUTSIDE
     i, j = int(row), int(column)
+    if i >= grid.shape[0] - 1 or j >= grid.shape[1] - 1:
+        return OUTSIDE
     v, u = row - np.float32(i), column - np.float32(j)
     low = grid[i, j] + u * (grid[i, j + 1] - grid[i, j])
     high = grid[i + 1, j] + u * (grid[i + 1, j + 1] - grid[i + 1, j])
@@ -36,9 +41,12 @@ def cell_of(columns: int, rows: int, column: float, row: float) -> tuple[int, in
     """Row and column of the cell around (column, row), (-1, -1) beyond the grid."""
     column += 0.5
     row += 0.5
-    if not (column >= 0.0 and row >= 0.0 and column < columns and row < rows):
+    if not (0.0 <= column < FAR_CELL and 0.0 <= row < FAR_CELL):
         return -1, -1
-    return int(row), int(column)
+    i, j = int(row), int(column)
+    if i >= rows or j >= columns:
+        return -1, -1
+    return i, j
 
 
 def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: float) -> int:
