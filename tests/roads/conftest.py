@@ -13,13 +13,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CRAFT_SHARED", REPOSITORY / ".." / "shared")).resolve()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """Keep the tests away from the user's cache, and every run the first."""
-    directory = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(directory))
-        yield directory
+@pytest.fixture(scope="session")
+def cache(_cache_of_the_session) -> Path:
+    """The folder of caches that all tests of the session share."""
+    return _cache_of_the_session
 
 
 @pytest.fixture(scope="session")

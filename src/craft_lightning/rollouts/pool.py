@@ -19,6 +19,8 @@ from craft_lightning.rollouts.worker import WorldOptions
 
 log = logging.getLogger(__name__)
 
+_LOOK = 1.0  # seconds between two looks at the servers while no world answers
+
 
 class WorldProcess:
     """Parent's handle of one world process: start, ask, give up on it by id."""
@@ -64,6 +66,15 @@ class WorldProcess:
         if status == "input":
             raise CraftError(answer)
         return answer
+
+    def server_died(self) -> bool:
+        """Whether the server that the world started has ended; its client would wait its whole timeout for it."""
+        if self.server is None:
+            return False
+        try:
+            return self.server.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def stop(self, patience: float = 5.0) -> None:
         """Ask the process to end, then end it and its own server by id."""
@@ -183,18 +194,20 @@ class WorldPool:
         while self._pending and (not self._answers or required & self._pending):
             nearest = min(self.worlds[index].deadline for index in self._pending)
             by_connection = {self.worlds[index].connection: index for index in self._pending}
-            for connection in wait(list(by_connection), max(0.0, nearest - time.monotonic())):
+            for connection in wait(list(by_connection), min(_LOOK, max(0.0, nearest - time.monotonic()))):
                 index = by_connection[connection]  # type: ignore[index]
                 self._pending.discard(index)
                 try:
                     self._answers[index] = self.worlds[index].receive()
                 except WorldError as error:
                     self._answers[index] = self._replace(index, error)
-            for index in [i for i in self._pending if time.monotonic() > self.worlds[i].deadline]:
-                self._pending.discard(index)
-                command = self._commands[index]
-                late = WorldError(f"world {index} did not answer '{command}' within {self.timeouts[command]:.0f} s")
-                self._answers[index] = self._replace(index, late)
+            for index in list(self._pending):
+                command, late = self._commands[index], time.monotonic() > self.worlds[index].deadline
+                if late or self.worlds[index].server_died():
+                    self._pending.discard(index)
+                    silent = f"did not answer '{command}' within {self.timeouts[command]:.0f} s"
+                    fault = silent if late else "lost its server"
+                    self._answers[index] = self._replace(index, WorldError(f"world {index} {fault}"))
         answers, self._answers = self._answers, {}
         return answers
 
