@@ -10,7 +10,7 @@ import numpy as np
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LANES
+from craft_lightning.counterfactual.lanes import FIELDS, LANES, LOOKS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 
@@ -95,6 +95,7 @@ def score_range(
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
+    looks: np.ndarray,
 ) -> None:
     """``score_lanes`` for the blocks begin .. end of LANES candidates; block i is of slot i // blocks a state.
 
@@ -145,6 +146,7 @@ def score_range(
             rings,
             work,
             ego,
+            looks,
             keep_rewards,
             summary[b],
             collision[b],
@@ -181,7 +183,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
-    """Scratch of one thread for ``score_range``: plans, arcs, directions, index, places, rings, work, ego.
+    """Scratch of one thread for ``score_range``: plans, arcs, directions, index, places, rings, work, ego, looks.
 
     Args:
         poses: poses of a candidate.
@@ -193,10 +195,11 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
         np.empty((LANES, poses + 1), np.float32),
         np.empty((LANES, poses + 1, 2), np.float32),
         np.empty(LANES, np.int64),
-        np.empty((6, LANES), np.int64),
+        np.empty((4, LANES), np.int64),
         np.empty((2, MAX_WINDOW, LANES), np.float32),
         np.empty(FIELDS * LANES, np.float32),
         np.empty((6, steps + 1, LANES), np.float32),
+        np.empty((steps + 1, LOOKS * LANES), np.float32),
     )
 
 

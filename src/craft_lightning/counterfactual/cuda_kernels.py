@@ -16,7 +16,7 @@ from numba import cuda
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS
+from craft_lightning.counterfactual.lanes import FIELDS, LOOKS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 ONE_LANE: Mapping[str, int] = {"LANES": 1}
@@ -29,7 +29,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    work_size, places_rows, ring_size, later = FIELDS, 6, MAX_WINDOW, steps + 1
+    work_size, places_rows, ring_size, later, look_fields = FIELDS, 4, MAX_WINDOW, steps + 1, LOOKS
 
     @cuda.jit
     def prepare(
@@ -110,6 +110,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         rings = cuda.local.array((2, ring_size, 1), single)
         work = cuda.local.array(work_size, single)
         ego = cuda.local.array((6, later, 1), single)
+        looks = cuda.local.array((later, look_fields), single)
         flat = cuda.grid(1)
         slot = flat // mask.shape[1]
         if slot < rows.shape[0]:
@@ -150,6 +151,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     rings,
                     work,
                     ego,
+                    looks,
                     keep_rewards,
                     summary[b],
                     collision[b],

@@ -10,27 +10,27 @@ import numpy as np
 
 from craft_lightning.control import clip
 from craft_lightning.counterfactual.boxes import circumradius
-from craft_lightning.counterfactual.events import allowed, crossed_lines, first_collision, off_road
+from craft_lightning.counterfactual.events import crossed_lines, first_collision
 from craft_lightning.counterfactual.lanes import (
     ARC,
     CEILING,
     CHARGE,
-    COS,
     COS_THEN,
     CRASH,
     D_C,
     D_G,
     D_H,
+    FIRST_LOOK,
     LANE_OFFSET,
     LANES,
     LAST_ARC,
+    LOOKS,
     POS_X,
     POS_Y,
     REWARD,
     ROUTE_COS,
     ROUTE_OFFSET,
     ROUTE_SIN,
-    SIN,
     SIN_THEN,
     SPEED_NOW,
     START_ARC,
@@ -41,32 +41,18 @@ from craft_lightning.counterfactual.lanes import (
     TOTAL,
     YAW_NOW,
 )
+from craft_lightning.counterfactual.look_up import look_up_lane
 from craft_lightning.counterfactual.motion import follow_plans
 from craft_lightning.counterfactual.parameters import (
-    COLLISION,
-    COLLISION_SPEED,
-    COLLISION_SPEED_GAIN,
-    COLLISION_SPEED_MAX,
-    COLLISION_SPEED_MIN,
     DISCOUNT,
-    EMERGENCY_LANE,
     FLAG_COLLISION,
-    FLAG_EMERGENCY_LANE,
-    FLAG_OFFROAD,
-    FLAG_OFFROUTE,
-    FLAG_OPPOSITE_LANE,
     FLAG_RED_LIGHT,
     FLAG_STOP_SIGN,
     HEADING_DECAY,
     HEADING_SCALE,
     LANE_DECAY,
     LANE_SCALE,
-    OFFROAD,
-    OFFROAD_TOLERANCE,
-    OFFROUTE,
-    OFFROUTE_DISTANCE,
     OPPOSITE_ANGLE,
-    OPPOSITE_LANE,
     PROGRESS,
     PROGRESS_CLIP,
     RECOVERY_BASE,
@@ -77,130 +63,27 @@ from craft_lightning.counterfactual.parameters import (
     RECOVERY_ROUTE,
     RECOVERY_STEP_CLIP,
     RED_LIGHT,
-    REWARD_AFTER_COLLISION,
     ROUTE_DECAY,
     ROUTE_SCALE,
     STOP_SIGN,
 )
 from craft_lightning.counterfactual.prepare import AGENTS, LINES, SEGMENTS, START
 from craft_lightning.counterfactual.roadside import (
-    advance_route,
-    along_segment,
-    cell_of,
     heading_error,
-    route_offset,
 )
 from craft_lightning.elementary import decaying_exponential
-
-# Lane kinds of roads.network.
-DRIVING, SHOULDER = 1, 2
 
 # Steps of the piece that is executed before the next decision (0.5 s).
 FIRST_PIECE = 5
 
-# Farther away from a lane's centre than any deviation can tell.
-NO_LANE = 1e6
-
-# Rows of a block's integers: the segment of the route, the last road lane and whether the route may use it, and the
-# first steps of collision, red light and stop sign.
-SEGMENT_PLACE, LANE_PLACE, ALLOWED_PLACE, COLLISION_PLACE, RED_PLACE, STOP_PLACE = range(6)
-
-# Larger than any reward.
-NO_CEILING = 1e30
-
-
-def lane_offset(segments: np.ndarray, segment: int, x: float, y: float) -> float:
-    """Absolute metres between (x, y) and the line of a lane-centre segment, in the frame of the grid."""
-    return abs((y - segments[segment, 1]) * segments[segment, 2] - (x - segments[segment, 0]) * segments[segment, 3])
+# Rows of a block's integers: two of ``follow_plans``, then the first steps of red light and stop sign.
+RED_PLACE, STOP_PLACE = 2, 3
 
 
 def recovery(deviation: float, change: float, weight: float, p: np.ndarray) -> float:
     """One term of c_t, (42): ``weight`` times the clipped decrease of a deviation above the dead band."""
     gain = -weight * clip(change, -p[RECOVERY_STEP_CLIP], p[RECOVERY_STEP_CLIP])
     return gain if deviation > p[RECOVERY_DEADBAND] else 0.0
-
-
-def look_up_lanes(
-    ego: np.ndarray,
-    step: int,
-    index: np.ndarray,
-    count: int,
-    half_length: float,
-    half_width: float,
-    frame: np.ndarray,
-    route_lanes: np.ndarray,
-    places: np.ndarray,
-    route_segments: int,
-    route: np.ndarray,
-    sdf: np.ndarray,
-    nearest: np.ndarray,
-    segments: np.ndarray,
-    segment_lane: np.ndarray,
-    lane_kind: np.ndarray,
-    lane_junction: np.ndarray,
-    per_cell: float,
-    opposite_cos: float,
-    p: np.ndarray,
-    flags: np.ndarray,
-    work: np.ndarray,
-) -> None:
-    """Find where every lane's ego stands on route and road, and write what the reward of the step needs to ``work``.
-
-    ``places`` holds, a lane: the segment of the route, the last road lane and whether it is permitted.
-    """
-    for lane in range(count):
-        x, y, cos_yaw, sin_yaw = (
-            ego[POS_X, step, lane],
-            ego[POS_Y, step, lane],
-            ego[COS, step, lane],
-            ego[SIN, step, lane],
-        )
-        segment = advance_route(route, route_segments, places[SEGMENT_PLACE, lane], x, y)
-        places[SEGMENT_PLACE, lane] = segment
-        along = along_segment(route, route_segments, segment, x, y)
-        offset = route_offset(route, segment, along, x, y)
-        work[ARC * LANES + lane] = route[segment, 5] + along
-        work[ROUTE_OFFSET * LANES + lane] = offset
-        work[ROUTE_COS * LANES + lane] = route[segment, 2]
-        work[ROUTE_SIN * LANES + lane] = route[segment, 3]
-        work[COS_THEN * LANES + lane], work[SIN_THEN * LANES + lane] = cos_yaw, sin_yaw
-
-        grid_x = frame[0] + frame[2] * x - frame[3] * y
-        grid_y = frame[1] + frame[3] * x + frame[2] * y
-        cos_world = frame[2] * cos_yaw - frame[3] * sin_yaw
-        sin_world = frame[3] * cos_yaw + frame[2] * sin_yaw
-        column, row = grid_x * per_cell, grid_y * per_cell
-        i, j = cell_of(nearest.shape[1], nearest.shape[0], column, row)
-        near = nearest[i, j] if i >= 0 else -1
-        off_route = offset > p[OFFROUTE_DISTANCE]
-        charge = 0.0
-        lane_distance = NO_LANE
-        if near >= 0:
-            lane_distance = lane_offset(segments, near, grid_x, grid_y)
-            road_lane = segment_lane[near]
-            if step > 0 and lane_kind[road_lane] == SHOULDER:
-                charge += p[EMERGENCY_LANE]
-                flags[index[lane], FLAG_EMERGENCY_LANE] = True
-            # Where lanes of a junction overlap, the nearest centre says nothing about the lane that is driven.
-            if step > 0 and lane_junction[road_lane] == 0:
-                if lane_kind[road_lane] == DRIVING and not off_route:
-                    if places[LANE_PLACE, lane] != road_lane:
-                        places[LANE_PLACE, lane] = road_lane
-                        places[ALLOWED_PLACE, lane] = allowed(route_lanes, road_lane)
-                    off_route = places[ALLOWED_PLACE, lane] == 0
-                if cos_world * segments[near, 2] + sin_world * segments[near, 3] < opposite_cos:
-                    charge += p[OPPOSITE_LANE]
-                    flags[index[lane], FLAG_OPPOSITE_LANE] = True
-        work[LANE_OFFSET * LANES + lane] = lane_distance
-        if step == 0:
-            continue
-        if off_route:
-            charge += p[OFFROUTE]
-            flags[index[lane], FLAG_OFFROUTE] = True
-        if off_road(half_length, half_width, cos_world, sin_world, column, row, sdf, per_cell, p[OFFROAD_TOLERANCE]):
-            charge += p[OFFROAD]
-            flags[index[lane], FLAG_OFFROAD] = True
-        work[CHARGE * LANES + lane] = charge
 
 
 def reward_lanes(work: np.ndarray, gamma: float, p: np.ndarray) -> None:
@@ -270,6 +153,7 @@ def score_lanes(
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
+    looks: np.ndarray,
     keep_rewards: bool,
     summary: np.ndarray,
     collision: np.ndarray,
@@ -307,10 +191,11 @@ def score_lanes(
         plans: scratch of ``follow_plans``; so are ``arcs`` .. ``work``.
         arcs: likewise.
         directions: likewise.
-        places: [6, LANES] int64 scratch.
+        places: [4, LANES] int64 scratch.
         rings: likewise.
         work: likewise.
         ego: [6, steps + 1, LANES] scratch; holds the tracked rollouts afterwards.
+        looks: [steps + 1, LOOKS * LANES] scratch.
         keep_rewards: write ``rewards``.
         summary: [K, 3] out: return (37), its part from the first 0.5 s, metres of progress.
         collision: [K] out: step (0 .. steps - 1) of the first virtual collision, -1 if there is none.
@@ -338,6 +223,7 @@ def score_lanes(
         ego,
     )
     half_length, half_width = 0.5 * size[0], 0.5 * size[1]
+    opposite_cos = math.cos(p[OPPOSITE_ANGLE])
     radius = circumradius(half_length, half_width)
     for lane in range(count):
         k = index[lane]
@@ -354,24 +240,18 @@ def score_lanes(
         flags[k, FLAG_COLLISION] = collided <= steps
         flags[k, FLAG_RED_LIGHT] = red <= steps
         flags[k, FLAG_STOP_SIGN] = stop <= steps
-        places[SEGMENT_PLACE, lane] = counts[START]
-        places[COLLISION_PLACE, lane], places[RED_PLACE, lane], places[STOP_PLACE, lane] = collided, red, stop
-        places[LANE_PLACE, lane] = -1
+        places[RED_PLACE, lane], places[STOP_PLACE, lane] = red, stop
         collision[k] = collided - 1 if collided <= steps else -1
-
-    opposite_cos = math.cos(p[OPPOSITE_ANGLE])
-    gamma = 1.0
-    for step in range(steps + 1):
-        look_up_lanes(
+        look_up_lane(
             ego,
-            step,
-            index,
-            count,
+            lane,
+            steps,
+            collided,
             half_length,
             half_width,
             frame,
             route_lanes,
-            places,
+            counts[START],
             counts[SEGMENTS],
             route,
             sdf,
@@ -383,19 +263,14 @@ def score_lanes(
             per_cell,
             opposite_cos,
             p,
-            flags,
-            work,
+            flags[k],
+            looks,
         )
-        for lane in range(count):
-            collided = places[COLLISION_PLACE, lane]
-            work[CEILING * LANES + lane] = NO_CEILING
-            if step > collided and p[REWARD_AFTER_COLLISION] == 0.0:
-                work[CEILING * LANES + lane] = 0.0
-            work[CRASH * LANES + lane] = 0.0
-            if step == collided:
-                share = ego[SPEED_NOW, step, lane] / p[COLLISION_SPEED]
-                share = clip(share, p[COLLISION_SPEED_MIN], p[COLLISION_SPEED_MAX])
-                work[CRASH * LANES + lane] = p[COLLISION] * (1.0 + p[COLLISION_SPEED_GAIN] * share)  # (45)
+
+    gamma = 1.0
+    for step in range(steps + 1):
+        for i in range(LOOKS * LANES):
+            work[FIRST_LOOK * LANES + i] = looks[step, i]
         if step == 0:
             reward_lanes(work, 0.0, p)
             for lane in range(LANES):

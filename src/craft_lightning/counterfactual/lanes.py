@@ -19,6 +19,7 @@ SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
 # Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the
 # charge of a collision, the most that a reward may be) ...
 COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(20, 30)
+FIRST_LOOK, LOOKS = 20, 10
 
 # ... and what is carried from step to step or added up.
 START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(30, 37)
