@@ -1,6 +1,6 @@
 """Where the reward prefers ramming a standing obstacle to braking for it: the horizon's blind zone, swept and drawn.
 
-``python -m craft_lightning.counterfactual.blind_zone docs`` writes ``docs/blind_zone.md`` and its picture.
+``python -m benchmarks.blind_zone docs`` writes ``docs/blind_zone.md`` and its picture.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _DECISION = TICK_SECONDS * TICKS_PER_DECISION
 
 _INTRODUCTION = """# The blind zone of the counterfactual reward
 
-Written by `python -m craft_lightning.counterfactual.blind_zone docs`; the numbers are those of the default parameters.
+Written by `python -m benchmarks.blind_zone docs`; the numbers are those of the default parameters.
 
 A car stands in the ego's lane. Two candidates: drive on at the present speed, or brake at a constant deceleration to
 a stop. Braking *must* win where it cannot wait: where at the next decision, 0.5 s later, the same deceleration is too
