@@ -39,7 +39,7 @@ MAX_WINDOW = 40
 
 
 def _as_array(parameters: "TrackerParameters | BicycleParameters") -> np.ndarray:
-    return np.array(dataclasses.astuple(parameters), dtype=np.float32)
+    return np.array([getattr(parameters, field.name) for field in dataclasses.fields(parameters)], dtype=np.float32)
 
 
 def _require(condition: bool, owner: str, field: str, need: str) -> None:

@@ -195,7 +195,7 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
         np.empty((LANES, poses + 1), np.float32),
         np.empty((LANES, poses + 1, 2), np.float32),
         np.empty(LANES, np.int64),
-        np.empty((4, LANES), np.int64),
+        np.empty((5, LANES), np.int64),
         np.empty((2, MAX_WINDOW, LANES), np.float32),
         np.empty(FIELDS * LANES, np.float32),
         np.empty((6, steps + 1, LANES), np.float32),

@@ -29,7 +29,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    work_size, places_rows, ring_size, later, look_fields = FIELDS, 4, MAX_WINDOW, steps + 1, LOOKS
+    work_size, places_rows, ring_size, later, look_fields = FIELDS, 5, MAX_WINDOW, steps + 1, LOOKS
 
     @cuda.jit
     def prepare(

@@ -4,7 +4,18 @@ import numpy as np
 
 from craft_lightning.conventions import LINE_RED, LINE_STOP_SIGN
 from craft_lightning.counterfactual.boxes import boxes_overlap, circumradius, crosses_line, distance_before_line
-from craft_lightning.counterfactual.lanes import COS, POS_X, POS_Y, SIN, SPEED_NOW
+from craft_lightning.counterfactual.lanes import (
+    COS,
+    LANES,
+    POS_X,
+    POS_Y,
+    SIN,
+    SPEED_NOW,
+    SWEPT_HIGH_X,
+    SWEPT_HIGH_Y,
+    SWEPT_LOW_X,
+    SWEPT_LOW_Y,
+)
 from craft_lightning.counterfactual.motion import (
     HALF_LENGTH,
     HALF_WIDTH,
@@ -18,61 +29,77 @@ from craft_lightning.counterfactual.parameters import STOP_SPEED, STOP_ZONE
 from craft_lightning.counterfactual.roadside import bilinear, cell_of
 
 
-def first_collision(
+def first_collisions(
     ego: np.ndarray,
-    lane: int,
+    count: int,
     steps: int,
-    bounds: tuple[float, float, float, float],
     half_length: float,
     half_width: float,
     agents: int,
     poses: np.ndarray,
     boxes: np.ndarray,
-) -> int:
-    """Step (1 .. steps) at which the ego's box first overlaps an agent's, steps + 1 if it never does.
+    work: np.ndarray,
+    collided: np.ndarray,
+) -> None:
+    """Find the step (1 .. steps) at which each lane's box first overlaps an agent's; steps + 1 if it never does.
 
-    Agents whose swept bounds never meet the ego's are passed over at once; then circles, then the separating axis.
+    Agents whose swept bounds never meet those of any lane are passed over at once, then those that never meet the
+    lane's; then circles, then the separating axis.
 
     Args:
         ego: [6, steps + 1, LANES] of ``follow_plans``.
-        lane: which lane of it.
+        count: number of lanes in use.
         steps: number of steps.
-        bounds: low x, low y, high x, high y that the ego's centre sweeps, grown by its circumradius.
         half_length: of the ego, metres.
         half_width: likewise.
         agents: number of prepared agents.
         poses: [A, steps, 4] of ``prepare_state``.
         boxes: [A, 7] likewise.
+        work: [FIELDS * LANES] of ``follow_plans``: the swept bounds.
+        collided: [LANES] out.
 
     """
-    low_x, low_y, high_x, high_y = bounds
     own = circumradius(half_length, half_width)
-    first = steps + 1
+    low_x = low_y = high_x = high_y = 0.0
+    for lane in range(count):
+        collided[lane] = steps + 1
+        low_x, high_x = min(low_x, work[SWEPT_LOW_X * LANES + lane]), max(high_x, work[SWEPT_HIGH_X * LANES + lane])
+        low_y, high_y = min(low_y, work[SWEPT_LOW_Y * LANES + lane]), max(high_y, work[SWEPT_HIGH_Y * LANES + lane])
     for a in range(agents):
-        if boxes[a, LOW_X] > high_x or boxes[a, HIGH_X] < low_x or boxes[a, LOW_Y] > high_y or boxes[a, HIGH_Y] < low_y:
+        # The agent's bounds, grown by both circumradii.
+        left, right = boxes[a, LOW_X] - own, boxes[a, HIGH_X] + own
+        below, above = boxes[a, LOW_Y] - own, boxes[a, HIGH_Y] + own
+        if left > high_x or right < low_x or below > high_y or above < low_y:
             continue
         reach = own + boxes[a, RADIUS]
         reach *= reach
-        for step in range(1, first):
-            dx = poses[a, step - 1, 0] - ego[POS_X, step, lane]
-            dy = poses[a, step - 1, 1] - ego[POS_Y, step, lane]
-            if dx * dx + dy * dy < reach and boxes_overlap(
-                ego[POS_X, step, lane],
-                ego[POS_Y, step, lane],
-                ego[COS, step, lane],
-                ego[SIN, step, lane],
-                half_length,
-                half_width,
-                poses[a, step - 1, 0],
-                poses[a, step - 1, 1],
-                poses[a, step - 1, 2],
-                poses[a, step - 1, 3],
-                boxes[a, HALF_LENGTH],
-                boxes[a, HALF_WIDTH],
+        for lane in range(count):
+            if (
+                (left > work[SWEPT_HIGH_X * LANES + lane])
+                | (right < work[SWEPT_LOW_X * LANES + lane])
+                | (below > work[SWEPT_HIGH_Y * LANES + lane])
+                | (above < work[SWEPT_LOW_Y * LANES + lane])
             ):
-                first = step
-                break
-    return first
+                continue
+            for step in range(1, collided[lane]):
+                dx = poses[a, step - 1, 0] - ego[POS_X, step, lane]
+                dy = poses[a, step - 1, 1] - ego[POS_Y, step, lane]
+                if dx * dx + dy * dy < reach and boxes_overlap(
+                    ego[POS_X, step, lane],
+                    ego[POS_Y, step, lane],
+                    ego[COS, step, lane],
+                    ego[SIN, step, lane],
+                    half_length,
+                    half_width,
+                    poses[a, step - 1, 0],
+                    poses[a, step - 1, 1],
+                    poses[a, step - 1, 2],
+                    poses[a, step - 1, 3],
+                    boxes[a, HALF_LENGTH],
+                    boxes[a, HALF_WIDTH],
+                ):
+                    collided[lane] = step
+                    break
 
 
 def crossed_lines(

@@ -10,13 +10,13 @@ import numpy as np
 
 from craft_lightning.control import clip
 from craft_lightning.counterfactual.boxes import circumradius
-from craft_lightning.counterfactual.events import crossed_lines, first_collision
+from craft_lightning.counterfactual.events import crossed_lines, first_collisions
 from craft_lightning.counterfactual.lanes import (
     ARC,
-    CEILING,
     CHARGE,
+    COLLIDED,
+    COS,
     COS_THEN,
-    CRASH,
     D_C,
     D_G,
     D_H,
@@ -31,8 +31,10 @@ from craft_lightning.counterfactual.lanes import (
     ROUTE_COS,
     ROUTE_OFFSET,
     ROUTE_SIN,
+    SIN,
     SIN_THEN,
     SPEED_NOW,
+    SPEED_THEN,
     START_ARC,
     SWEPT_HIGH_X,
     SWEPT_HIGH_Y,
@@ -44,6 +46,11 @@ from craft_lightning.counterfactual.lanes import (
 from craft_lightning.counterfactual.look_up import look_up_lane
 from craft_lightning.counterfactual.motion import follow_plans
 from craft_lightning.counterfactual.parameters import (
+    COLLISION,
+    COLLISION_SPEED,
+    COLLISION_SPEED_GAIN,
+    COLLISION_SPEED_MAX,
+    COLLISION_SPEED_MIN,
     DISCOUNT,
     FLAG_COLLISION,
     FLAG_RED_LIGHT,
@@ -63,6 +70,7 @@ from craft_lightning.counterfactual.parameters import (
     RECOVERY_ROUTE,
     RECOVERY_STEP_CLIP,
     RED_LIGHT,
+    REWARD_AFTER_COLLISION,
     ROUTE_DECAY,
     ROUTE_SCALE,
     STOP_SIGN,
@@ -76,8 +84,8 @@ from craft_lightning.elementary import decaying_exponential
 # Steps of the piece that is executed before the next decision (0.5 s).
 FIRST_PIECE = 5
 
-# Rows of a block's integers: two of ``follow_plans``, then the first steps of red light and stop sign.
-RED_PLACE, STOP_PLACE = 2, 3
+# Rows of a block's integers: two of ``follow_plans``, then the first steps of collision, red light and stop sign.
+COLLISION_PLACE, RED_PLACE, STOP_PLACE = 2, 3, 4
 
 
 def recovery(deviation: float, change: float, weight: float, p: np.ndarray) -> float:
@@ -86,11 +94,12 @@ def recovery(deviation: float, change: float, weight: float, p: np.ndarray) -> f
     return gain if deviation > p[RECOVERY_DEADBAND] else 0.0
 
 
-def reward_lanes(work: np.ndarray, gamma: float, p: np.ndarray) -> None:
+def reward_lanes(work: np.ndarray, step: float | np.floating, gamma: float, p: np.ndarray) -> None:
     """Rewards r_t of a step for all lanes of ``work``; no memory but ``work`` is written, no branch taken.
 
     With ``gamma`` 0 nothing is added up: so the visited state itself is taken in, before the first step.
     """
+    ends = p[REWARD_AFTER_COLLISION] == 0.0
     for lane in range(LANES):
         arc = max(work[ARC * LANES + lane], work[LAST_ARC * LANES + lane])
         gained = arc - work[LAST_ARC * LANES + lane]
@@ -113,8 +122,13 @@ def reward_lanes(work: np.ndarray, gamma: float, p: np.ndarray) -> None:
         c = clip(c, -p[RECOVERY_CLIP], p[RECOVERY_CLIP])  # (42)
         blend = p[RECOVERY_BASE] + (1.0 - p[RECOVERY_BASE]) * share
         reward = p[PROGRESS] * share * eta + c * blend - work[CHARGE * LANES + lane]  # (43, 44)
-        # After the first collision the ceiling is 0; the collision itself is charged below it.
-        reward = min(reward, work[CEILING * LANES + lane]) - work[CRASH * LANES + lane]
+        # No reward after the first collision; the collision itself is charged below that.
+        collided = work[COLLIDED * LANES + lane]
+        reward = min(reward, 0.0) if (step > collided) & ends else reward
+        crash = clip(
+            work[SPEED_THEN * LANES + lane] / p[COLLISION_SPEED], p[COLLISION_SPEED_MIN], p[COLLISION_SPEED_MAX]
+        )
+        reward -= p[COLLISION] * (1.0 + p[COLLISION_SPEED_GAIN] * crash) if step == collided else 0.0  # (45)
         work[REWARD * LANES + lane] = reward
         work[TOTAL * LANES + lane] += gamma * reward  # (37)
         work[LAST_ARC * LANES + lane] = arc
@@ -191,7 +205,7 @@ def score_lanes(
         plans: scratch of ``follow_plans``; so are ``arcs`` .. ``work``.
         arcs: likewise.
         directions: likewise.
-        places: [4, LANES] int64 scratch.
+        places: [5, LANES] int64 scratch.
         rings: likewise.
         work: likewise.
         ego: [6, steps + 1, LANES] scratch; holds the tracked rollouts afterwards.
@@ -225,6 +239,9 @@ def score_lanes(
     half_length, half_width = 0.5 * size[0], 0.5 * size[1]
     opposite_cos = math.cos(p[OPPOSITE_ANGLE])
     radius = circumradius(half_length, half_width)
+    first_collisions(
+        ego, count, steps, half_length, half_width, counts[AGENTS], poses, boxes, work, places[COLLISION_PLACE]
+    )
     for lane in range(count):
         k = index[lane]
         bounds = (
@@ -233,7 +250,8 @@ def score_lanes(
             work[SWEPT_HIGH_X * LANES + lane] + radius,
             work[SWEPT_HIGH_Y * LANES + lane] + radius,
         )
-        collided = first_collision(ego, lane, steps, bounds, half_length, half_width, counts[AGENTS], poses, boxes)
+        collided = places[COLLISION_PLACE, lane]
+        work[COLLIDED * LANES + lane] = collided
         red, stop = crossed_lines(ego, lane, steps, bounds, half_length, lines, counts[LINES], p)
         for i in range(flags.shape[1]):
             flags[k, i] = False
@@ -246,7 +264,6 @@ def score_lanes(
             ego,
             lane,
             steps,
-            collided,
             half_length,
             half_width,
             frame,
@@ -271,12 +288,16 @@ def score_lanes(
     for step in range(steps + 1):
         for i in range(LOOKS * LANES):
             work[FIRST_LOOK * LANES + i] = looks[step, i]
+        for lane in range(LANES):
+            work[COS_THEN * LANES + lane] = ego[COS, step, lane]
+            work[SIN_THEN * LANES + lane] = ego[SIN, step, lane]
+            work[SPEED_THEN * LANES + lane] = ego[SPEED_NOW, step, lane]
         if step == 0:
-            reward_lanes(work, 0.0, p)
+            reward_lanes(work, np.float32(0.0), 0.0, p)
             for lane in range(LANES):
                 work[START_ARC * LANES + lane] = work[LAST_ARC * LANES + lane]
             continue
-        reward_lanes(work, gamma, p)
+        reward_lanes(work, np.float32(step), gamma, p)
         gamma *= p[DISCOUNT]
         if keep_rewards:
             for lane in range(count):

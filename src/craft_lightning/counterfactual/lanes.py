@@ -16,12 +16,11 @@ AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_
 # Bounds of the centre over the rollout.
 SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
 
-# Reward: what the look-ups of a step found (heading then, arc length, offsets, heading of the route, charges, the
-# charge of a collision, the most that a reward may be) ...
-COS_THEN, SIN_THEN, ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, CRASH, CEILING = range(20, 30)
-FIRST_LOOK, LOOKS = 20, 10
+# Reward: what the look-ups of a step found (arc length, offsets, heading of the route, charges), heading and speed ...
+ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, COS_THEN, SIN_THEN, SPEED_THEN = range(20, 29)
+FIRST_LOOK, LOOKS = 20, 6
 
-# ... and what is carried from step to step or added up.
-START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(30, 37)
+# ... and what is carried from step to step or added up; COLLIDED is the step of the first collision.
+COLLIDED, START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(29, 37)
 
 FIELDS = 37

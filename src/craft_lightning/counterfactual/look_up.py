@@ -5,15 +5,11 @@ All steps of a lane are looked up in a row: from one to the next little changes,
 
 import numpy as np
 
-from craft_lightning.control import clip
 from craft_lightning.counterfactual.events import allowed, off_road
 from craft_lightning.counterfactual.lanes import (
     ARC,
-    CEILING,
     CHARGE,
     COS,
-    COS_THEN,
-    CRASH,
     FIRST_LOOK,
     LANE_OFFSET,
     LANES,
@@ -23,15 +19,8 @@ from craft_lightning.counterfactual.lanes import (
     ROUTE_OFFSET,
     ROUTE_SIN,
     SIN,
-    SIN_THEN,
-    SPEED_NOW,
 )
 from craft_lightning.counterfactual.parameters import (
-    COLLISION,
-    COLLISION_SPEED,
-    COLLISION_SPEED_GAIN,
-    COLLISION_SPEED_MAX,
-    COLLISION_SPEED_MIN,
     EMERGENCY_LANE,
     FLAG_EMERGENCY_LANE,
     FLAG_OFFROAD,
@@ -42,7 +31,6 @@ from craft_lightning.counterfactual.parameters import (
     OFFROUTE,
     OFFROUTE_DISTANCE,
     OPPOSITE_LANE,
-    REWARD_AFTER_COLLISION,
 )
 from craft_lightning.counterfactual.roadside import advance_route, along_segment, cell_of, route_offset
 
@@ -51,9 +39,6 @@ DRIVING, SHOULDER = 1, 2
 
 # Farther away from a lane's centre than any deviation can tell.
 NO_LANE = 1e6
-
-# Larger than any reward.
-NO_CEILING = 1e30
 
 
 def lane_offset(segments: np.ndarray, segment: int, x: float, y: float) -> float:
@@ -65,7 +50,6 @@ def look_up_lane(
     ego: np.ndarray,
     lane: int,
     steps: int,
-    collided: int,
     half_length: float,
     half_width: float,
     frame: np.ndarray,
@@ -91,7 +75,6 @@ def look_up_lane(
         ego: [6, steps + 1, LANES] of ``follow_plans``.
         lane: which lane of it.
         steps: number of steps.
-        collided: step of the first collision, steps + 1 for none.
         half_length: of the ego, metres.
         half_width: likewise.
         frame: [4] of ``grids.grid_frames``.
@@ -125,8 +108,6 @@ def look_up_lane(
         looks[step, (ROUTE_OFFSET - FIRST_LOOK) * LANES + lane] = offset
         looks[step, (ROUTE_COS - FIRST_LOOK) * LANES + lane] = route[segment, 2]
         looks[step, (ROUTE_SIN - FIRST_LOOK) * LANES + lane] = route[segment, 3]
-        looks[step, (COS_THEN - FIRST_LOOK) * LANES + lane] = cos_yaw
-        looks[step, (SIN_THEN - FIRST_LOOK) * LANES + lane] = sin_yaw
 
         grid_x = frame[0] + frame[2] * x - frame[3] * y
         grid_y = frame[1] + frame[3] * x + frame[2] * y
@@ -169,13 +150,3 @@ def look_up_lane(
                 charge += p[OFFROAD]
                 flags[FLAG_OFFROAD] = True
         looks[step, (CHARGE - FIRST_LOOK) * LANES + lane] = charge
-        ceiling = NO_CEILING
-        if step > collided and p[REWARD_AFTER_COLLISION] == 0.0:
-            ceiling = 0.0
-        looks[step, (CEILING - FIRST_LOOK) * LANES + lane] = ceiling
-        crash = 0.0
-        if step == collided:
-            share = ego[SPEED_NOW, step, lane] / p[COLLISION_SPEED]
-            share = clip(share, p[COLLISION_SPEED_MIN], p[COLLISION_SPEED_MAX])
-            crash = p[COLLISION] * (1.0 + p[COLLISION_SPEED_GAIN] * share)  # (45)
-        looks[step, (CRASH - FIRST_LOOK) * LANES + lane] = crash

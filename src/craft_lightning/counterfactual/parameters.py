@@ -157,7 +157,7 @@ class RewardParameters:
 
     def as_array(self) -> np.ndarray:
         """The fields as float32 [33], in their order, for kernels."""
-        return np.array(dataclasses.astuple(self), dtype=np.float32)
+        return np.array([getattr(self, field.name) for field in dataclasses.fields(self)], dtype=np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,4 +193,4 @@ class DecayParameters:
 
     def as_array(self) -> np.ndarray:
         """The fields as float32 [8], in their order, for kernels."""
-        return np.array(dataclasses.astuple(self), dtype=np.float32)
+        return np.array([getattr(self, field.name) for field in dataclasses.fields(self)], dtype=np.float32)
