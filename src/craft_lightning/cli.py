@@ -143,7 +143,10 @@ class CraftCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and refuse a loss that no recipe names: the parser would make an empty one up."""
         self.config = parser.parse_object(args) if isinstance(args, dict | Namespace) else parser.parse_args(args)
-        losses = self.config[self.config.subcommand].losses if self.config.get("subcommand") else self.config.losses
+        config = self.config[self.config.subcommand] if self.config.get("subcommand") else self.config
+        losses = config.losses
+        if isinstance(config.get("seed_everything"), int) and not 0 <= config.seed_everything < 2**32:
+            raise CraftError(f"seed_everything is {config.seed_everything}; give a whole number from 0 to 4294967295")
         base = f"{LossCallback.__module__}.{LossCallback.__qualname__}"
         real = [name for name, loss in losses.items() if loss is not None and loss.class_path != base]
         for name in losses:
