@@ -20,7 +20,9 @@ FOLDERS = {
 # Room -> its floor in docs/design.md; a room imports rooms of its own or a lower floor.
 FLOORS = {
     "": 0,
-    **dict.fromkeys(("conventions", "errors", "frames", "geometry", "control", "control_parameters", "elementary"), 0),
+    **dict.fromkeys(
+        ("conventions", "errors", "frames", "geometry", "control", "control_parameters", "elementary", "listing"), 0
+    ),
     "structures": 0,
     "roads": 1,
     "counterfactual": 2,

@@ -156,3 +156,6 @@ def road_edge(stage: Stage, s: float, side: float) -> float:
         elif reach > edge + _MEDIAN:
             break
     return max(edge + 0.5 * _PROBE, 1.5)
+
+
+TYPES: dict[str, type[Scenario]] = {"DynamicObjectCrossing": DynamicObjectCrossing}

@@ -168,3 +168,6 @@ def _is_car(blueprint: Any) -> bool:
         if blueprint.has_attribute(name) and blueprint.get_attribute(name).as_str().lower() not in wanted:
             return False
     return True
+
+
+TYPES: dict[str, type[Scenario]] = {"HardBreakRoute": HardBreakRoute}

@@ -1,15 +1,18 @@
-"""Which scenario types there are, by the names that route files use."""
+"""Which scenario types there are, by the names that route files use; found by listing this folder.
+
+A module takes part by having ``TYPES: dict[str, type[Scenario]]``; one class may serve several types.
+"""
 
 import difflib
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from craft_lightning.errors import CraftError
+from craft_lightning.listing import collect
 from craft_lightning.simulation.scenarios.base import Scenario
-from craft_lightning.simulation.scenarios.crossing import DynamicObjectCrossing
-from craft_lightning.simulation.scenarios.hard_brake import HardBreakRoute
 from craft_lightning.simulation.scenarios.stage import Spawner
 
 if TYPE_CHECKING:
@@ -17,10 +20,10 @@ if TYPE_CHECKING:
     from craft_lightning.roads.routes import ScenarioConfig
     from craft_lightning.roads.routing import Route
 
-SCENARIOS: dict[str, type[Scenario]] = {
-    "HardBreakRoute": HardBreakRoute,
-    "DynamicObjectCrossing": DynamicObjectCrossing,
-}
+
+SCENARIOS: dict[str, type[Scenario]] = collect(
+    "craft_lightning.simulation.scenarios", Path(__file__).parent, "TYPES", leave_out=("registry",)
+)
 
 
 def build(
