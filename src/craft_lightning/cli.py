@@ -30,7 +30,7 @@ from craft_lightning.plugins import load_adapters, load_modules
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.recipe_files import find_recipe
 from craft_lightning.reports.comparison import Comparison
-from craft_lightning.resume import CommandLineWins, describe_resume, read_checkpoint
+from craft_lightning.resume import LAST, CommandLineWins, ResumeHint, describe_resume, last_checkpoint, read_checkpoint
 from craft_lightning.rollouts import datamodule, demonstrations  # noqa: F401  (gives the DataModules short names)
 from craft_lightning.rollouts.worlds import WorldsDataModule
 
@@ -166,6 +166,8 @@ class CraftCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         # Never unpickle: a checkpoint is tensors and plain numbers.
         config["weights_only"] = True
+        if config.get("ckpt_path") == LAST:
+            config["ckpt_path"] = str(last_checkpoint(config.trainer.default_root_dir))
         if config.get("ckpt_path"):
             checkpoint = read_checkpoint(config.ckpt_path)
             if checkpoint is not None:
@@ -200,7 +202,7 @@ class CraftCLI(LightningCLI):
             if loss is not None:
                 loss.name = name
                 callbacks.append(loss)
-        callbacks.append(CommandLineWins(self.checkpoint_settings))
+        callbacks += [CommandLineWins(self.checkpoint_settings), ResumeHint()]
         try:
             return super()._instantiate_trainer(config, callbacks)
         except (TypeError, ValueError, MisconfigurationException) as error:

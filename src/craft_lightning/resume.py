@@ -1,5 +1,6 @@
 """What a checkpoint gives to a run, and what it does not: settings come from recipes and the command line."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,20 +8,43 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from craft_lightning.errors import CraftError
 
-# Names that Lightning resolves itself.
-KEYWORDS = ("last", "best", "hpc", "registry")
+# Names that Lightning resolves itself; "last" is ours (Lightning's looks only into the folder of the new run).
+KEYWORDS = ("best", "hpc", "registry")
+LAST = "last"
 # Settings of the module that are also inside the optimizer's state, with their names there.
 _OPTIMIZER = {"learning_rate": ("lr", "initial_lr"), "weight_decay": ("weight_decay",)}
+
+
+def last_checkpoint(root: str | Path | None) -> Path:
+    """Return the newest checkpoint of the runs below a folder.
+
+    Args:
+        root: ``trainer.default_root_dir``; None = the current folder.
+
+    Raises:
+        CraftError: no run there has written one.
+
+    """
+    logs = Path(root or ".") / "lightning_logs"
+    found = sorted(logs.glob("version_*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise CraftError(
+            f"ckpt_path=last: no run below {logs} has a checkpoint yet (one is written after every iteration); "
+            "leave --ckpt_path out, or give the path of a .ckpt"
+        )
+    return found[-1]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any] | None:
     """Read a Lightning checkpoint as tensors and plain values, never executing what is in it.
 
     Returns:
-        The checkpoint, or None for a name that Lightning resolves itself ("last", "best").
+        The checkpoint, or None for a name that Lightning resolves itself ("best").
 
     Raises:
         CraftError: a file that is missing, broken, no Lightning checkpoint, or would need unpickling.
@@ -93,3 +117,34 @@ class CommandLineWins(Callback):
             if name == "learning_rate":
                 for state in checkpoint.get("lr_schedulers", []):
                     state["base_lrs"] = [new for _ in state["base_lrs"]]
+
+
+class ResumeHint(Callback):
+    """Says how to go on when Ctrl-C or SIGTERM ends a fit: checkpoints are taken between iterations."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Print one sentence; other exceptions speak for themselves."""
+        if trainer.training and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+            _say(resume_sentence(trainer.current_epoch, path))
+
+
+def resume_sentence(iteration: int, checkpoint: str) -> str:
+    """Return how to go on after a fit was interrupted.
+
+    Args:
+        iteration: the one that was interrupted, from 0.
+        checkpoint: path of the newest checkpoint, "" where there is none.
+
+    """
+    if not checkpoint:
+        return f"interrupted in iteration {iteration}; nothing is saved yet, the same command begins anew"
+    return (
+        f"interrupted in iteration {iteration}; all before it is in {checkpoint}: the same command with "
+        f"--ckpt_path={checkpoint} (or --ckpt_path=last) collects this iteration again and goes on"
+    )
+
+
+@rank_zero_only
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
