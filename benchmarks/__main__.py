@@ -1,6 +1,6 @@
 """``python -m benchmarks [--quick] [--only NAME]``: runs every module of this folder and prints one table.
 
-A module takes part by having ``run(quick: bool) -> list[Row]``. What it compares, it measures in turns in one run, so
+A module takes part by having ``run(quick: bool) -> list[Row]``; others here are programs of their own. What it compares, it measures in turns in one run, so
 that a busy machine slows both sides alike.
 """
 
@@ -10,7 +10,7 @@ import importlib
 import os
 import pkgutil
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,10 +19,11 @@ from benchmarks.table import Row, table
 from craft_lightning.errors import CraftError
 
 
-def modules() -> list[str]:
-    """Return the names of the benchmark modules, found by listing this folder."""
-    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
-    return sorted(name for name in names if name not in ("__main__", "table"))
+def modules() -> dict[str, Callable[[bool], list[Row]]]:
+    """Return the benchmarks by name, found by listing this folder."""
+    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    loaded = {name: importlib.import_module(f"benchmarks.{name}") for name in names if name != "__main__"}
+    return {name: module.run for name, module in loaded.items() if hasattr(module, "run")}
 
 
 def machine() -> str:
@@ -49,17 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="smaller work, fewer rounds")
     parser.add_argument("--only", action="append", default=[], help="run one module; may be repeated")
     options = parser.parse_args(arguments)
-    names = modules()
+    benchmarks = modules()
     for name in options.only:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names)}"
+        if name not in benchmarks:
+            near = difflib.get_close_matches(name, benchmarks, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(benchmarks)}"
             raise CraftError(f"--only {name}: no such benchmark; {hint}")
     rows: list[Row] = []
     progress = Console(stderr=True)
-    for name in options.only or names:
+    for name in options.only or benchmarks:
         progress.print(f"[dim]running {name} ...[/dim]")
-        rows += importlib.import_module(f"benchmarks.{name}").run(options.quick)
+        rows += benchmarks[name](options.quick)
     Console().print(table(rows, f"{machine()}{'; quick run' if options.quick else ''}"))
 
 
