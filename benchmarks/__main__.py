@@ -1,7 +1,7 @@
-"""``python -m benchmarks [--quick] [--only NAME]``: runs every module of this folder and prints one table.
+"""``python -m benchmarks [--quick] [--only NAME]``: runs the benchmarks of this folder and prints one table.
 
-A module takes part by having ``run(quick: bool) -> list[Row]``; others here are programs of their own. What it compares, it measures in turns in one run, so
-that a busy machine slows both sides alike.
+A module takes part by having ``run(quick: bool) -> list[Row]``; others here are programs of their own. What it
+compares, it measures in turns in one run, so that a busy machine slows both sides alike.
 """
 
 import argparse
