@@ -2,8 +2,9 @@
 
     python -m benchmarks.learning runs/learning [--recipe craft_vocabulary] [--seeds 0 1 2] [--evaluation-seeds 0 1]
 
-Each training seed is a fit of its own in a process of its own, followed by the drives of pre-trained and fine-tuned
-policy; a seed whose comparison is there already is not run again, so a cut run goes on. The difference of a route is
+Each training seed is a fit of its own in a process of its own, followed by the drives of the fine-tuned policy; the
+pre-trained one, the same for all, drives after the first. A seed whose comparison is there already is not run again,
+so a cut run goes on. The difference of a route is
 the mean over training and traffic seeds; the interval resamples routes and training seeds together.
 """
 
@@ -22,16 +23,17 @@ from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import write_json
 from craft_lightning.reports.comparison import MEASURES
 
-ARMS = ("pretrained", "craft")
+BEFORE, AFTER = "pretrained", "craft"
 
 
-def fit(recipe: str, seed: int, evaluation_seeds: list[int], folder: Path, further: list[str]) -> None:
+def fit(recipe: str, seed: int, evaluation_seeds: list[int], arms: list[str], folder: Path, further: list[str]) -> None:
     """Run one training seed and its comparison, unless its result is there."""
     if (folder / "comparison.json").exists():
         return
     words = [
         *("fit", "--config", recipe, f"--seed_everything={seed}", f"--data.seed={seed}"),
-        f"--comparison.arms=[{','.join(ARMS)}]",
+        f"--comparison.arms=[{','.join(arms)}]",
+        f"--comparison.reference={arms[0]}",
         f"--comparison.seeds={evaluation_seeds}",
         f"--comparison.output={folder}",
         f"--trainer.default_root_dir={folder}",
@@ -72,17 +74,15 @@ def summary(folders: dict[int, Path]) -> tuple[Table, dict[str, object]]:
     document: dict[str, object] = {}
     for column in ("seed", *MEASURES):
         table.add_column(column, justify="right")
-    base = {name: values(next(iter(folders.values())), ARMS[0], name) for name in MEASURES}
+    base = {name: values(next(iter(folders.values())), BEFORE, name) for name in MEASURES}
     table.add_row("pre-trained", *(f"{column.mean():.1f}" for column in base.values()))
     for seed, folder in folders.items():
-        found = {
-            name: paired_interval(values(folder, ARMS[0], name), values(folder, ARMS[1], name)) for name in MEASURES
-        }
+        found = {name: paired_interval(base[name], values(folder, AFTER, name)) for name in MEASURES}
         table.add_row(str(seed), *(_cell(interval) for interval in found.values()))
         document[str(seed)] = {name: vars(interval) for name, interval in found.items()}
     together = {}
     for name in MEASURES:
-        rows = [values(folder, ARMS[1], name) - values(folder, ARMS[0], name) for folder in folders.values()]
+        rows = [values(folder, AFTER, name) - base[name] for folder in folders.values()]
         together[name] = nested_interval(np.stack(rows))
     table.add_section()
     table.add_row("all", *(_cell(interval) for interval in together.values()))
@@ -105,8 +105,8 @@ def main() -> None:
     parser.add_argument("--evaluation-seeds", type=int, nargs="+", default=[0, 1], help="traffic and scenario seeds")
     options, further = parser.parse_known_args()
     folders = {seed: options.folder / f"seed_{seed}" for seed in options.seeds}
-    for seed, folder in folders.items():
-        fit(options.recipe, seed, options.evaluation_seeds, folder, further)
+    for number, (seed, folder) in enumerate(folders.items()):
+        fit(options.recipe, seed, options.evaluation_seeds, [AFTER] if number else [BEFORE, AFTER], folder, further)
     table, document = summary(folders)
     write_json(options.folder / "learning.json", document)
     Console().print(table)
