@@ -130,11 +130,11 @@ class Transition(TensorClass):
 
     context: policy context; candidates: the stored support with behaviour log-probabilities and the executed index;
     scene: the visited state; events [B, len(EVENTS)] float; continues [B] float, u_t of CRAFT (0 where the episode
-        ended
-    or was cut); rollout [B] rollout number; step [B] decision index in its episode;
-    world [B] index of the world that executed it;
+    ended or was cut); done [B] float, 1 where the episode ended by itself (a cut one is neither done nor continued);
+    rollout [B] rollout number; step [B] decision index in its episode; world [B] index of the world that executed it;
     advantage [B, K] annotated by the counterfactual proxy; residual [B] annotated by the grounded residual;
-    expert [B, T, 3] the expert's trajectory from this state in the ego frame, NaN where there is none.
+    expert [B, T, 3] the expert's trajectory from this state in the ego frame, NaN where there is none;
+    notes: what further losses annotate, by the name of the loss.
     """
 
     context: TensorDict
@@ -142,12 +142,14 @@ class Transition(TensorClass):
     scene: Scene
     events: Tensor
     continues: Tensor
+    done: Tensor
     rollout: Tensor
     step: Tensor
     world: Tensor
     advantage: Tensor
     residual: Tensor
     expert: Tensor
+    notes: TensorDict
 
 
 class Demonstration(TensorClass):

@@ -13,6 +13,16 @@ from craft_lightning.cli import COMMANDS
 from craft_lightning.policies.checkpoint import load_policy
 from craft_lightning.recipe_files import find_recipe, recipe_names
 
+# Recipes that stand alone, and those that exchange the losses of one that does.
+OVERLAYS = [name for name in recipe_names() if name.startswith("baseline_")]
+COMPLETE = [name for name in recipe_names() if name not in OVERLAYS]
+
+
+def configs(name: str) -> list[str]:
+    """The words that run a recipe."""
+    return [*(["--config", "craft_vocabulary"] if name in OVERLAYS else []), "--config", name]
+
+
 # As small as the real thing goes: two worlds and hardly any traffic.
 SMALL_WORLDS = ["--data.worlds=2", "--data.vehicles=5", "--data.walkers=0", "--data.progress=false"]
 
@@ -26,7 +36,7 @@ def test_recipes_are_discovered_from_disk():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_recipe_parses_and_its_printed_config_parses_to_itself(name, command, capsys, tmp_path):
     with pytest.raises(SystemExit, match="0"):
-        main([command, "--config", name, "--print_config"])
+        main([command, *configs(name), "--print_config"])
     first = capsys.readouterr().out
     (tmp_path / "printed.yaml").write_text(first)
     with pytest.raises(SystemExit, match="0"):
@@ -39,8 +49,23 @@ def test_a_recipe_says_what_it_does_and_fixes_its_seed(name):
     text = find_recipe(name).read_text()
     assert text.startswith("# ")
     recipe = yaml.safe_load(text)
-    assert isinstance(recipe["seed_everything"], int)
     assert recipe["losses"]
+    assert isinstance(recipe.get("seed_everything"), int) == (name in COMPLETE)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_baseline_differs_from_craft_in_its_losses_alone(name, capsys):
+    def printed(*words):
+        with pytest.raises(SystemExit, match="0"):
+            main(["fit", *words, "--print_config"])
+        return yaml.safe_load(capsys.readouterr().out)
+
+    craft, baseline = printed("--config", "craft_vocabulary"), printed(*configs(name))
+    theirs, ours = baseline.pop("losses"), craft.pop("losses")
+    assert baseline == craft
+    theirs = {key: loss for key, loss in theirs.items() if loss is not None}
+    assert theirs.pop("distillation") == ours["distillation"]
+    assert len(theirs) == 1
 
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()

@@ -54,7 +54,7 @@ def test_an_interval_that_contains_zero_is_no_difference(printed):
     verdicts = comparison_verdicts(result).splitlines()
     assert verdicts == [
         "privileged expert vs pre-trained: DS higher by 18.3, IS higher by 18.3, SR higher by 45.8",
-        "fine-tuned by CRAFT vs pre-trained: DS higher by 10.0, IS higher by 10.0, SR higher by 25.0",
+        "fine-tuned vs pre-trained: DS higher by 10.0, IS higher by 10.0, SR higher by 25.0",
         "all loss weights 0 vs pre-trained: no difference",
     ]
     assert output.count("no difference") == 7  # RC of the expert and of CRAFT, all four of zero weights, one sentence
@@ -65,7 +65,7 @@ def test_table_shows_every_arm_interval_and_stamp(printed):
     for word in (
         "privileged expert",
         "pre-trained",
-        "fine-tuned by CRAFT",
+        "fine-tuned",
         "all loss weights 0",
         "evaluation seeds 3, 4",
     ):

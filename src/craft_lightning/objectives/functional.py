@@ -31,7 +31,7 @@ def probability_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     return (log_prob - old_log_prob).exp()
 
 
-def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float = 0.2, dual_clip: float = 2.0) -> Tensor:
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float = 0.2, dual_clip: float | None = 2.0) -> Tensor:
     """Return PPO's surrogate objective with a dual clip, to be maximised, one value a transition.
 
     o = min(rho A, clip(rho, 1 - clip, 1 + clip) A), and o = max(o, dual_clip A) where A < 0; by Prop. A.2 it lies in
@@ -42,13 +42,15 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float = 0.2, dual_
         ratio: [B] probability ratios, differentiable.
         advantage: [B].
         clip: half-width of PPO's clip range.
-        dual_clip: bound on the ratio of bad decisions, above 1.
+        dual_clip: bound on the ratio of bad decisions, above 1; None for plain PPO.
 
     Returns:
         [B].
 
     """
     clipped = torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+    if dual_clip is None:
+        return clipped
     return torch.where(advantage < 0, torch.maximum(clipped, dual_clip * advantage), clipped)
 
 
@@ -70,6 +72,47 @@ def grounded_residual_loss(
     """
     ratio = probability_ratio(log_prob, old_log_prob)
     return -clipped_surrogate(ratio, advantage, clip, dual_clip).mean()
+
+
+def group_relative_loss(
+    log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, mask: Tensor, clip: float = 0.2
+) -> Tensor:
+    """Return GRPO's clipped objective over all candidates, to be minimised: an exact expectation under pi_old.
+
+    -(1/B) sum_i sum_g pi_old_ig min(rho_ig A_ig, clip(rho_ig, 1 - clip, 1 + clip) A_ig), eq. (3) of arXiv 2402.03300
+    with the group of all candidates. Where the policy has not moved, the gradient is ``expected_advantage_loss``'s.
+
+    Args:
+        log_probs: [B, K] log pi of the student, differentiable.
+        old_log_probs: [B, K] log pi_old of the policy that drove.
+        advantage: [B, K] group-normalised advantages.
+        mask: [B, K] bool, True for valid candidates.
+        clip: half-width of the clip range.
+
+    """
+    empty = ~mask | old_log_probs.isneginf()
+    old = old_log_probs.masked_fill(empty, 0.0)
+    ratio = (log_probs.masked_fill(empty, 0.0) - old).exp()
+    value = advantage.masked_fill(empty, 0.0)
+    objective = torch.minimum(ratio * value, ratio.clamp(1.0 - clip, 1.0 + clip) * value)
+    return -(old.exp().masked_fill(empty, 0.0) * objective).sum(-1).mean()
+
+
+def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float = 0.2) -> Tensor:
+    """Return PPO's clipped value loss [B] with the smooth L1 error in place of the square.
+
+    max(l(V - target), l(V_old + clamp(V - V_old, -clip, clip) - target)), l the smooth L1 function, its corner at 1.
+
+    Args:
+        value: [B] values, differentiable.
+        old_value: [B] values before the iteration.
+        target: [B] returns.
+        clip: how far a value may move before the loss stops pulling it.
+
+    """
+    kept = old_value + (value - old_value).clamp(-clip, clip)
+    loss = torch.nn.functional.smooth_l1_loss
+    return torch.maximum(loss(value, target, reduction="none"), loss(kept, target, reduction="none"))
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor, mask: Tensor) -> Tensor:

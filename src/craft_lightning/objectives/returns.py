@@ -80,8 +80,48 @@ def grounded_returns(reward: Tensor, continues: Tensor, rollout: Tensor, step: T
         CraftError: two transitions claim the same step of the same rollout.
 
     """
-    if len(reward) == 0:
-        return reward.clone()
+    return discounted_sums(reward, discount * continues.to(reward), rollout, step)
+
+
+def discounted_sums(values: Tensor, discounts: Tensor, rollout: Tensor, step: Tensor) -> Tensor:
+    """Return x_t = v_t + d_t x_{t+1} [N] for transitions in any order; x beyond a rollout's last step is 0.
+
+    Args:
+        values: [N] v_t.
+        discounts: [N] d_t.
+        rollout: [N] int64 rollout numbers.
+        step: [N] int64 decision index in its episode, not negative.
+
+    Raises:
+        CraftError: two transitions claim the same step of the same rollout.
+
+    """
+    if len(values) == 0:
+        return values.clone()
+    cell, rows, length = _cells(rollout, step)
+    # One row a rollout, so that the backward recursion takes one vector operation a step.
+    sums = values.new_zeros(rows * length).index_copy_(0, cell, values).view(-1, length)
+    factors = values.new_zeros(rows * length).index_copy_(0, cell, discounts.to(values)).view(-1, length)
+    for t in range(length - 2, -1, -1):
+        sums[:, t] += factors[:, t] * sums[:, t + 1]
+    return sums.flatten()[cell]
+
+
+def successors(rollout: Tensor, step: Tensor) -> Tensor:
+    """Return the index [N] of the transition that follows each one in its rollout, -1 where there is none.
+
+    Raises:
+        CraftError: two transitions claim the same step of the same rollout.
+
+    """
+    cell, rows, length = _cells(rollout, step)
+    table = cell.new_full((rows * length + 1,), -1)
+    table[cell] = torch.arange(len(cell), device=cell.device)
+    return torch.where(step + 1 < length, table[cell + 1], -1)
+
+
+def _cells(rollout: Tensor, step: Tensor) -> tuple[Tensor, int, int]:
+    """Return each transition's cell [N] in a table with a row a rollout and a column a step, and the table's size."""
     numbers, row = rollout.unique(return_inverse=True)
     length = int(step.max()) + 1
     cell = row * length + step
@@ -91,10 +131,58 @@ def grounded_returns(reward: Tensor, continues: Tensor, rollout: Tensor, step: T
             f"transitions.step repeats inside rollout {int(twice)}; give every executed decision of a rollout "
             "its own step number"
         )
-    # One row a rollout, so that the backward recursion takes one vector operation a step.
-    rewards = reward.new_zeros(len(numbers) * length).index_copy_(0, cell, reward).view(-1, length)
-    discounts = reward.new_zeros(len(numbers) * length).index_copy_(0, cell, discount * continues.to(reward))
-    discounts = discounts.view(-1, length)
-    for t in range(length - 2, -1, -1):
-        rewards[:, t] += discounts[:, t] * rewards[:, t + 1]
-    return rewards.flatten()[cell]
+    return cell, len(numbers), length
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+    """Generalised advantages and what the critic is drawn to.
+
+    Args:
+        advantage: [N], 0 where ``usable`` is False.
+        target: [N] advantage + value.
+        usable: [N] bool, False for the last decision of a rollout that was cut: its successor is unknown, so that its
+            value serves as the bootstrap of the decision before it and nothing is learnt from it.
+
+    """
+
+    advantage: Tensor
+    target: Tensor
+    usable: Tensor
+
+
+def generalised_advantages(
+    reward: Tensor,
+    value: Tensor,
+    done: Tensor,
+    rollout: Tensor,
+    step: Tensor,
+    discount: float = 0.95,
+    decay: float = 0.9,
+) -> Estimates:
+    """Return generalised advantage estimates, eq. (11-16) of arXiv 1506.02438, for transitions in any order.
+
+    delta_t = r_t + discount (1 - done_t) V(s_{t+1}) - V(s_t) and A_t = delta_t + discount decay (1 - done_t) A_{t+1}.
+    An episode that ended is worth nothing beyond its end; one that was cut is bootstrapped from the value of its last
+    state.
+
+    Args:
+        reward: [N] r_t.
+        value: [N] V(s_t).
+        done: [N] 1 where the episode ended by itself after this decision.
+        rollout: [N] int64 rollout numbers.
+        step: [N] int64 decision index in its episode.
+        discount: per decision.
+        decay: lambda.
+
+    Raises:
+        CraftError: two transitions claim the same step of the same rollout.
+
+    """
+    following = successors(rollout, step)
+    alive = 1.0 - done.to(reward)
+    usable = (following >= 0) | (done > 0)
+    onward = torch.where(following >= 0, value[following.clamp_min(0)], 0.0)
+    delta = torch.where(usable, reward + discount * alive * onward - value, 0.0)
+    advantage = discounted_sums(delta, discount * decay * alive, rollout, step)
+    return Estimates(advantage, advantage + value, usable)

@@ -24,7 +24,7 @@ FEW_ROUTES = 20  # below this a percentile bootstrap covers much less than it sa
 TITLES = {
     "expert": "privileged expert",
     "pretrained": "pre-trained",
-    "craft": "fine-tuned by CRAFT",
+    "craft": "fine-tuned",
     "zero_weights": "all loss weights 0",
 }
 # Columns: short name, long name, the value of one route.

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.policies.base import PolicyAdapter
@@ -64,6 +65,7 @@ class _Step:
     decision: Any
     events: np.ndarray
     continues: float
+    done: bool
     number: int
     step: int
     world: int
@@ -121,6 +123,7 @@ class _TrainingSource:
                 decision,
                 after.events,
                 0.0 if after.done or cut else 1.0,
+                bool(after.done),
                 (self.iteration * self.size + world) * EPISODES_A_WORLD + self.episodes[world] - 1,
                 len(steps) - self.episode_start[world],
                 world,
@@ -209,11 +212,13 @@ def _batch(steps: list[_Step]) -> Transition:
         scene=scene,
         events=torch.from_numpy(np.stack([step.events for step in steps]).astype(np.float32)),
         continues=torch.tensor([step.continues for step in steps]),
+        done=torch.tensor([float(step.done) for step in steps]),
         rollout=torch.tensor([step.number for step in steps]),
         step=torch.tensor([step.step for step in steps]),
         world=torch.tensor([step.world for step in steps]),
         advantage=torch.zeros(count, support),
         residual=torch.zeros(count),
         expert=torch.from_numpy(expert),
+        notes=TensorDict(batch_size=[count]),
         batch_size=[count],
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from tensordict import TensorDict
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -68,12 +69,14 @@ def synthetic_transitions(
         scene=empty_scene(count) if scene is None else scene,
         events=events,
         continues=(~last).float(),
+        done=(step == episode - 1).float(),
         rollout=1000 * seed + torch.arange(count) // episode,
         step=step,
         world=torch.zeros(count, dtype=torch.int64),
         advantage=torch.zeros(candidates.mask.shape),
         residual=torch.zeros(count),
         expert=torch.full((count, poses, 3), torch.nan),
+        notes=TensorDict(batch_size=[count]),
         batch_size=[count],
     )
 
