@@ -19,17 +19,18 @@ class Critic(nn.Module):
 
     def __init__(self, features: int, hidden: int = 64) -> None:
         super().__init__()
+        last = nn.Linear(hidden, 1)
+        # The first values are 0, so that the first advantages are plain returns.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.network = nn.Sequential(
             nn.LayerNorm(features),
             nn.Linear(features, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, 1),
+            last,
         )
-        # The first values are 0, so that the first advantages are plain returns.
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
 
     def forward(self, context: Context) -> Tensor:
         """Return the value [B] of states by their contexts."""
