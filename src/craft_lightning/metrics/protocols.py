@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from craft_lightning.errors import CraftError
 
-Variant = Literal["lb1.0", "lb2.0", "lb2.1", "b2d"]
+VariantName = Literal["lb1.0", "lb2.0", "lb2.1", "b2d"]
 AbilityFormula = Literal["0.0.3", "0.0.4"]
 
 
@@ -51,7 +51,7 @@ class Rules:
     """
 
     name: str
-    variant: Variant
+    variant: VariantName
     ability: AbilityFormula | None = None
     suite_size: int | None = None
     tick_cap: int | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from craft_lightning.errors import CraftError
-from craft_lightning.metrics.scores import COUNTED, driving_score, infraction_score
+from craft_lightning.metrics.scores import COUNTED, Variant, driving_score, infraction_score, variant_score
 
 # How a route can end; the wording of the CARLA leaderboard's result files.
 COMPLETED, PERFECT = "Completed", "Perfect"
@@ -64,6 +64,8 @@ class RouteRecord:
         scenario_name: name of the scenario in the route file, e.g. "Accident_1".
         weather_id: the weather's id in the benchmark's list.
         save_name: folder of what else was kept of the route, e.g. its ``metric_info.json``.
+        sign_percent: route completion above which the route's first junction is passed (``abilities.sign_percent``);
+            -1 = unknown.
         number: rollout number, which with the seed fixes traffic and scenario.
         seed: seed of the episode.
         attempts: how often it was driven until a world finished it.
@@ -98,6 +100,7 @@ class RouteRecord:
     scenario_name: str = ""
     weather_id: str = ""
     save_name: str = ""
+    sign_percent: float = -1.0
     number: int = 0
     seed: int = 0
     attempts: int = 1
@@ -114,6 +117,7 @@ class RouteRecord:
             self._number(name, 0.0, 100.0)
         for name in ("outside_m", "length_m", "duration_s", "duration_system_s"):
             self._number(name, 0.0, math.inf)
+        self._number("sign_percent", -1.0, math.inf)
         self._percentages("min_speed")
         for name in (*COUNTED, *TERMINAL, "number", "seed"):
             self._integer(name, 0)
@@ -179,6 +183,11 @@ class RouteRecord:
     def infraction_score(self) -> float:
         """Bench2Drive's infraction score in [0, 1]."""
         return infraction_score([getattr(self, name) for name in COUNTED], self.outside_percent)
+
+    def variant_score(self, variant: Variant) -> float:
+        """Return the infraction score of another leaderboard, in [0, 1]."""
+        counts = [getattr(self, name) for name in COUNTED]
+        return variant_score(variant, counts, self.outside_percent, self.min_speed)
 
     @property
     def driving_score(self) -> float:
