@@ -75,8 +75,8 @@ def event_messages(field: str, count: int, incidents: Sequence[Any] = ()) -> lis
         field: a key of ``COUNT_LISTS``.
         count: events.
         incidents: where and with whom they happened: ``simulation.criteria.Incident`` or such dictionaries (kind, x and
-            y in metres in the right-handed world frame, actor); those of other kinds are passed over, and events without
-            one get a sentence without a place.
+            y in metres in the right-handed world frame, actor); those of other kinds are passed over, and events
+            without one get a sentence without a place.
 
     """
     known = [incident if isinstance(incident, Mapping) else vars(incident) for incident in incidents]
