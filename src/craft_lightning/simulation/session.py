@@ -99,6 +99,24 @@ class Session:
             stacklevel=3,
         )
 
+    def change_town(self, town: "Town") -> None:
+        """Load another town; everything that was spawned must be destroyed before.
+
+        Actors' ids begin anew, so whoever remembers some must forget them.
+
+        Raises:
+            CraftError: the server cannot load the town.
+            WorldError: the server failed.
+
+        """
+        self._actors.clear()  # what is left dies with the town
+        self.town = town
+        with self._answers("load_world"):
+            self._load_town()
+            # Loading resets the settings of an Unreal server.
+            self._synchronise()
+            self.blueprints = self.world.get_blueprint_library()
+
     def _synchronise(self) -> None:
         settings = self.world.get_settings()
         settings.synchronous_mode = True

@@ -43,7 +43,8 @@ class Action(py_trees.behaviour.Behaviour):
     @property
     def elapsed(self) -> float:
         """Simulated seconds since the behaviour began."""
-        return self.stage.view.time - self.began
+        # The server adds up its clock: without rounding, equal episodes would differ by a step here and there.
+        return round(self.stage.view.time - self.began, 6)
 
     def update(self) -> Status:
         """Act for one step of the tree."""
@@ -90,10 +91,14 @@ class Scenario:
         root: the py_trees behaviour that is ticked.
         triggered: whether the ego has set it off.
         finished: whether it is over and its actors are gone.
+        verdicts: what the ego is to blame for, in order: "scenario_timeout" (given here) or "yield_emergency" (given
+            by the scenario whose vehicle was not let past). The episode counts them where its protocol does.
 
     """
 
     life = 30.0  # simulated seconds from the trigger to the end at the latest
+    # Simulated seconds from the trigger after which the ego has failed to get past; reached only where life is longer.
+    timeout = 180.0
 
     def __init__(
         self,
@@ -108,7 +113,9 @@ class Scenario:
         self.stage = Stage(session, route, network, rng, route_position(route, x, y, yaw))
         self.triggered = False
         self.finished = False
+        self.verdicts: list[str] = []
         self._ticks = 0
+        self._set_off = 0.0
         self.prepare()
         story = py_trees.composites.Parallel(
             f"{config.name}: story or end of life",
@@ -132,6 +139,7 @@ class Scenario:
 
     def _trigger(self) -> bool:
         self.triggered = self.trigger_condition()
+        self._set_off = self.stage.view.time
         return self.triggered
 
     @property
@@ -153,8 +161,15 @@ class Scenario:
             return
         self.stage.see(view)
         self.root.tick_once()
-        if self.root.status in (Status.SUCCESS, Status.FAILURE):
+        lasted = round(view.time - self._set_off, 6) if self.triggered else 0.0
+        if self.root.status == Status.RUNNING and lasted >= self.timeout:
+            self.verdicts.append("scenario_timeout")
             self.clean_up()
+        elif self.root.status in (Status.SUCCESS, Status.FAILURE):
+            self.clean_up()
+
+    def conclude(self) -> None:
+        """Say in ``verdicts`` what can only be said at the end; called where the route ends while this still plays."""
 
     def clean_up(self) -> None:
         """End the scenario and destroy its actors; the next tick of the world carries it out."""
