@@ -65,6 +65,8 @@ class Criteria:
         incidents: everything that went wrong, in order.
         status: how the route ended, "" while it goes on.
         timeout: seconds that the route is given now.
+        wrong_way_permitted: whether a scenario leaves the ego no way but the oncoming lane now (the leaderboard then
+            does not hold a wrong lane against it).
 
     """
 
@@ -93,6 +95,7 @@ class Criteria:
             self.outside = OutsideRouteLanes(table, route)
         else:
             self.collisions = CollisionCriterion(p.min_collision_speed)
+        self.wrong_way_permitted = False
         self.speeds = MinimumSpeed(route, p.min_speed_checkpoints, p.min_speed_always)
         self.counts: dict[str, int] = {}
         self.incidents: list[Incident] = []
@@ -143,7 +146,7 @@ class Criteria:
         for name in ("offroad", "offroute", "emergency_lane", "opposite_lane"):
             flags[_COLUMN[name]] = getattr(lanes, name)
         if self.outside is not None:
-            self.outside.update(x, y, yaw)
+            self.outside.update(x, y, yaw, self.wrong_way_permitted)
         elif lanes.outside:
             self._outside += moved
         self.speeds.update(x, y, speed, background)
@@ -203,6 +206,11 @@ class Criteria:
         elif p.tick_cap and self.ticks > p.tick_cap:
             self.status = "Failed - TickRuntime"
 
+    @property
+    def standing(self) -> float:
+        """Seconds for which the ego has been standing."""
+        return 0.0 if self._stood_since is None else self.time - self._stood_since
+
     def judge(self, verdict: str, x: float, y: float, scenario: str) -> None:
         """Take what a scenario says about the ego, where the protocol counts it.
 
@@ -237,6 +245,7 @@ class Criteria:
             "status": "Perfect" if status == "Completed" and spotless else status,
             "route_completion": float(self.progress.completion),
             "outside_percent": min(self.outside_percent, 100.0),
+            **({"outside_m": self.outside.metres} if self.outside is not None else {}),
             "length_m": float(self.progress.along[-1]),
             "duration_s": float(self.time),
             **({"min_speed": list(speeds)} if speeds else {}),

@@ -119,8 +119,8 @@ class OutsideRouteLanes:
         """Metres of the route driven in a faulty state."""
         return self._faulty
 
-    def update(self, x: float, y: float, yaw: float) -> None:
-        """Take the ego's world pose [m, rad]."""
+    def update(self, x: float, y: float, yaw: float, permitted: bool = False) -> None:
+        """Take the ego's world pose [m, rad]; ``permitted``: a wrong lane is not held against it now."""
         segment = self._segment(x, y)
         self.outside = segment < 0 or self._gap(segment, x, y) > float(self.table.half_width[segment]) + _BESIDE
         if segment >= 0:
@@ -133,7 +133,7 @@ class OutsideRouteLanes:
             if (x - px) * math.cos(heading) + (y - py) * math.sin(heading) > 0.0:
                 passed = self._along[index] - self._along[self._index]
                 self._total += passed
-                if self.outside or self.wrong:
+                if self.outside or (self.wrong and not permitted):
                     self._faulty += passed
                 self._index = index
 

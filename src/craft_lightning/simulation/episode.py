@@ -25,6 +25,7 @@ from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import (
     background_vehicles,
+    blocking_vehicles,
     nearby,
     set_weather,
     spawn_ego,
@@ -60,6 +61,8 @@ class EpisodeSpec:
         expert: let the expert plan at every visited state (``StepResult.expert_plan``).
         rules: fields of ``criteria.CriteriaParameters`` that differ from the world's, as a protocol prescribes.
         ignore_stop_sign_at_origin: leave out a stop sign at the map's origin (Town07 has a phantom there).
+        clear_blocking_after: seconds of standing after which background vehicles that stand in the ego's way are
+            removed; 0 = never.
         record_motion: record the ego's motion of every tick (``StepResult.motion``).
 
     """
@@ -73,6 +76,7 @@ class EpisodeSpec:
     expert: bool = False
     rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ignore_stop_sign_at_origin: bool = False
+    clear_blocking_after: float = 0.0
     record_motion: bool = False
 
 
@@ -184,6 +188,7 @@ class RouteEpisode:
         self._expert: Expert | None = None
         self._plan: np.ndarray | None = None
         self._scenarios: list[Scenario] = []
+        self._heard: dict[int, int] = {}  # verdicts taken of each scenario
         self._background: BackgroundSpeed | None = None
         self._recorder: MotionRecorder | None = None
         self._steer = 0.0
@@ -269,6 +274,7 @@ class RouteEpisode:
         for scenario in self._scenarios:
             scenario.clean_up()
         self._scenarios = []
+        self._heard.clear()
         self.reader.ego_id = -1
         self._ego = None
         self._done = True
@@ -305,6 +311,7 @@ class RouteEpisode:
             self._play(view)
             contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
             background = self._background.mean() if self._background is not None else None
+            self.criteria.wrong_way_permitted = self._wrong_way_permitted()
             flags |= self.criteria.tick(view, contacts, self._clear, background)
             if self._recorder is not None:
                 self._recorder.tick()
@@ -314,6 +321,7 @@ class RouteEpisode:
                 break
         self.view = view
         self._look()
+        self._clear_the_way()
         return self._result(flags, noted)
 
     def _play(self, view: WorldView) -> None:
@@ -323,6 +331,22 @@ class RouteEpisode:
                 scenario.tick(view)
                 self.reader.watch |= scenario.actor_ids
                 self._hear(scenario)
+
+    def _clear_the_way(self) -> None:
+        """Remove background vehicles that block a standing ego, where the protocol does."""
+        patience = self.spec.clear_blocking_after if self.spec is not None else 0.0
+        if not patience or self.criteria.status or self.criteria.standing < patience:
+            return
+        played: set[int] = set().union(*(scenario.actor_ids for scenario in self._scenarios))
+        self.session.remove_others(blocking_vehicles(self.view, played))
+
+    def _wrong_way_permitted(self) -> bool:
+        """Whether a scenario that plays leaves the ego no way but the oncoming lane."""
+        return any(
+            "opposite_lane" in scenario.permits
+            for scenario in self._scenarios
+            if scenario.triggered and not scenario.finished
+        )
 
     def _conclude(self) -> None:
         """Let the scenarios that still play say their last."""
@@ -334,9 +358,10 @@ class RouteEpisode:
     def _hear(self, scenario: Scenario) -> None:
         """Hand what a scenario says about the ego to the criteria, once."""
         x, y, _ = self.view.ego_pose
-        for verdict in scenario.verdicts:
+        heard = self._heard.get(id(scenario), 0)
+        for verdict in scenario.verdicts[heard:]:
             self.criteria.judge(verdict, x, y, scenario.config.name)
-        scenario.verdicts.clear()
+        self._heard[id(scenario)] = len(scenario.verdicts)
 
     def expert_step(self) -> StepResult:
         """Let the expert drive one decision with its plan from the state reached last."""

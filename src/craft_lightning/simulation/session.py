@@ -227,6 +227,13 @@ class Session:
         if tick:
             self.tick()
 
+    def remove_others(self, actors: Iterable[int]) -> None:
+        """Destroy actors by id that this session did not spawn; the next tick carries it out."""
+        commands = [carla.command.DestroyActor(actor) for actor in actors]
+        if commands:
+            with self._answers("destroy"):
+                self.client.apply_batch_sync(commands, False)
+
     def close(self) -> None:
         """Destroy what was spawned and give the settings back; quiet where the server is already gone."""
         if self._original is None:

@@ -136,3 +136,20 @@ def background_vehicles(view: WorldView, played: set[int]) -> list[int]:
     vehicles = np.isin(view.kind, (AGENT_VEHICLE, AGENT_CYCLIST))
     vehicles[view.ego] = False
     return [int(actor) for actor in view.ids[vehicles] if int(actor) not in played]
+
+
+def blocking_vehicles(view: WorldView, played: set[int], reach: float = 12.0) -> list[int]:
+    """Return the ids of the background vehicles that stand in front of the ego.
+
+    Args:
+        view: a full view.
+        played: ids of the scenarios' actors.
+        reach: metres from the ego's centre.
+
+    """
+    ego = view.ego
+    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
+    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
+    ahead, beside = dx * cos + dy * sin, dy * cos - dx * sin
+    near = (ahead > 0.0) & (ahead < reach) & (abs(beside) < 2.0) & (abs(view.speed) < 0.1)
+    return [actor for actor in background_vehicles(view, played) if near[int(np.searchsorted(view.ids, actor))]]
