@@ -19,7 +19,7 @@ from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.observation import BirdsEye, observe
 from craft_lightning.simulation.scenarios.base import Scenario
-from craft_lightning.simulation.scenarios.registry import build
+from craft_lightning.simulation.scenarios.registry import build, ego_place
 from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import nearby, set_weather, spawn_ego, spawn_traffic, touching, wheelbase_of
@@ -182,8 +182,8 @@ class RouteEpisode:
         self.spec = spec
         self.route = route = self._planner.plan_route(spec.route)
         session = self.session
-        x, y, z, yaw = (float(column[0]) for column in (route.xy[:, 0], route.xy[:, 1], route.z, route.heading))
-        self._ego = spawn_ego(session, self.options.ego, x, y, z, yaw)
+        place = ego_place(spec.route.scenarios, route, self.network)
+        self._ego = spawn_ego(session, self.options.ego, *place)
         self._sensor = CollisionSensor(session, self._ego)
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
@@ -243,9 +243,7 @@ class RouteEpisode:
         for tick in range(ticks):
             if tick % _TICKS_PER_CONTROL == 0:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
-                self._ego.apply_control(
-                    carla.VehicleControl(throttle=throttle, steer=steer_to_carla(self._steer), brake=brake)
-                )
+                self._control(throttle, self._steer, brake)
             frame = self.session.tick()
             view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
             self._check_frame(view, frame)
@@ -258,6 +256,13 @@ class RouteEpisode:
         self.view = view
         self._look()
         return self._result(flags, noted)
+
+    def _control(self, throttle: float, steer: float, brake: float) -> None:
+        """Send the ego's control, as far as the scenarios let it through."""
+        for scenario in self._scenarios:
+            if scenario.triggered and not scenario.finished:
+                throttle, steer, brake = scenario.disturb(throttle, steer, brake)
+        self._ego.apply_control(carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake))
 
     def _play(self, view: WorldView) -> None:
         """Tick the scenarios that are not over and watch their actors."""

@@ -90,10 +90,13 @@ class Scenario:
         root: the py_trees behaviour that is ticked.
         triggered: whether the ego has set it off.
         finished: whether it is over and its actors are gone.
+        verdicts: what the ego failed at beyond the criteria that hold everywhere ("yield_emergency").
 
     """
 
     life = 30.0  # simulated seconds from the trigger to the end at the latest
+    # What an ego cannot help doing between trigger and end, for criteria that forgive it ("opposite_lane", "shoulder").
+    permits: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class Scenario:
         self.stage = Stage(session, route, network, rng, route_position(route, x, y, yaw))
         self.triggered = False
         self.finished = False
+        self.verdicts: list[str] = []
         self._ticks = 0
         self.prepare()
         story = py_trees.composites.Parallel(
@@ -129,6 +133,18 @@ class Scenario:
     def story(self) -> py_trees.behaviour.Behaviour:
         """Return what happens after the trigger."""
         raise NotImplementedError
+
+    @classmethod
+    def ego_place(
+        cls, config: "ScenarioConfig", route: "Route", network: "RoadNetwork | None"
+    ) -> tuple[float, float] | None:
+        """Return where the ego begins, metres of route and metres to the left of it; None: at the route's start."""
+        del config, route, network
+        return None
+
+    def disturb(self, throttle: float, steer: float, brake: float) -> tuple[float, float, float]:
+        """Return the ego's control as the scenario lets it through; right-handed steer, positive to the left."""
+        return throttle, steer, brake
 
     def _trigger(self) -> bool:
         self.triggered = self.trigger_condition()
