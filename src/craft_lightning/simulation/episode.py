@@ -20,7 +20,7 @@ from craft_lightning.simulation.observation import observe
 from craft_lightning.simulation.places import Place, Places
 from craft_lightning.simulation.recorder import MotionRecorder
 from craft_lightning.simulation.scenarios.base import Scenario
-from craft_lightning.simulation.scenarios.registry import build
+from craft_lightning.simulation.scenarios.registry import build, ego_place
 from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import (
@@ -232,8 +232,7 @@ class RouteEpisode:
             self.reader = ViewReader(session.world)
         place = self.place
         self.route = route = place.planner.plan_route(spec.route)
-        x, y, z, yaw = (float(column[0]) for column in (route.xy[:, 0], route.xy[:, 1], route.z, route.heading))
-        self._ego = spawn_ego(session, self.options.ego, x, y, z, yaw)
+        self._ego = spawn_ego(session, self.options.ego, *ego_place(spec.route.scenarios, route, self.network))
         self._sensor = CollisionSensor(session, self._ego)
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
@@ -302,9 +301,7 @@ class RouteEpisode:
         for tick in range(ticks):
             if tick % _TICKS_PER_CONTROL == 0:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
-                self._ego.apply_control(
-                    carla.VehicleControl(throttle=throttle, steer=steer_to_carla(self._steer), brake=brake)
-                )
+                self._control(throttle, self._steer, brake)
             frame = self.session.tick()
             view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
             self._check_frame(view, frame)
@@ -323,6 +320,13 @@ class RouteEpisode:
         self._look()
         self._clear_the_way()
         return self._result(flags, noted)
+
+    def _control(self, throttle: float, steer: float, brake: float) -> None:
+        """Send the ego's control, as far as the scenarios let it through."""
+        for scenario in self._scenarios:
+            if scenario.triggered and not scenario.finished:
+                throttle, steer, brake = scenario.disturb(throttle, steer, brake)
+        self._ego.apply_control(carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake))
 
     def _play(self, view: WorldView) -> None:
         """Tick the scenarios that are not over and watch their actors."""

@@ -139,6 +139,18 @@ class Scenario:
         """Return what happens after the trigger."""
         raise NotImplementedError
 
+    @classmethod
+    def ego_place(
+        cls, config: "ScenarioConfig", route: "Route", network: "RoadNetwork | None"
+    ) -> tuple[float, float] | None:
+        """Return where the ego begins, metres of route and metres to the left of it; None: at the route's start."""
+        del config, route, network
+        return None
+
+    def disturb(self, throttle: float, steer: float, brake: float) -> tuple[float, float, float]:
+        """Return the ego's control as the scenario lets it through; right-handed steer, positive to the left."""
+        return throttle, steer, brake
+
     def _trigger(self) -> bool:
         self.triggered = self.trigger_condition()
         self._set_off = self.stage.view.time
