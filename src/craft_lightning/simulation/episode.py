@@ -17,6 +17,7 @@ from craft_lightning.simulation.criteria import Criteria, CriteriaParameters, In
 from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.expert import Expert
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.observation import BirdsEye, observe
 from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.scenarios.registry import build
@@ -206,7 +207,7 @@ class RouteEpisode:
         wheelbase = wheelbase_of(self._ego, length)
         probe = self.criteria.lanes.probe
         self._scene = SceneReader(self.options.town_index, probe, route, lines, self._zones, wheelbase)
-        self._expert = Expert(self.network, route)
+        self._expert = Expert(self.network, route, zones=self._zones)
         self._look()
         self.criteria.progress.update(*self.view.ego_pose[:2])
         return self._result(np.zeros(len(EVENTS), bool), 0)
@@ -275,7 +276,11 @@ class RouteEpisode:
     def _expert_plan(self) -> np.ndarray:
         if self._expert is None:
             raise CraftError("the episode has not begun; call reset before expert_step")
-        return self._expert.plan(self.view).astype(np.float32)
+        return self._expert.plan(self.view, self.intentions()).astype(np.float32)
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the vehicles of the scenarios will go, by actor id."""
+        return {actor: one for scenario in self._scenarios for actor, one in scenario.intentions().items()}
 
     def _check_frame(self, view: WorldView, frame: int) -> None:
         if view.frame < frame:

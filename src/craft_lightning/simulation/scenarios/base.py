@@ -8,6 +8,7 @@ from py_trees.common import Status
 
 from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.stage import Spawner, Stage, route_position
 from craft_lightning.simulation.view import WorldView
 
@@ -138,6 +139,10 @@ class Scenario:
     def actor_ids(self) -> set[int]:
         """Ids of the scenario's living actors, for ``ViewReader.watch``."""
         return {int(actor.id) for actor in self.stage.actors}
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the scenario's vehicles will go, by actor id, for whoever is privileged to know."""
+        return {}
 
     def tick(self, view: WorldView) -> None:
         """Play on; call it after every tick of the world with the view of that tick.
