@@ -17,7 +17,7 @@ from craft_lightning.roads.sites.base import Finder, Site, route_through, trigge
 
 _LENGTH = (204.0, 246.0)  # metres of route
 _BEFORE = 80.0  # metres of route before the junction at least: room to get up to speed
-_AFTER = 55.0  # metres of route behind it at least: room for the scenario to end
+_AFTER = 70.0  # metres of route behind it at least: room for the scenario to end
 _TRIGGER = (38.0, 55.0)  # metres from the trigger point to the junction
 _SHORTEST_APPROACH = 25.0  # metres of the lane before the junction
 _MEETING = 2.0  # metres between two ways that count as meeting

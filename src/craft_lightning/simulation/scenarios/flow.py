@@ -17,7 +17,7 @@ from craft_lightning.simulation.scenarios.fleet import CARS, models
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.stage import Stage
 
-_SOURCE = 3.0  # metres of path at which vehicles appear
+SOURCE = 3.0  # metres of path at which vehicles appear
 _SINK = 3.0  # metres before the path's end at which they go
 _FOLLOW_BRAKING, _LATE_BRAKING = 3.5, 6.0  # m/s2 spent behind the flow's own and on others in the way
 _STANDSTILL = 2.0  # metres kept behind whoever stands
@@ -98,6 +98,7 @@ class Flow:
 
     Attributes:
         scale: share of the path's pace that is driven.
+        source: metres of path at which vehicles appear.
         ids: actor ids, the first in front.
         s: [V] metres of path of the centres.
         speed: [V] m/s.
@@ -107,7 +108,7 @@ class Flow:
 
     def __init__(self, stage: Stage, path: FlowPath, pattern: FlowPattern, fleet: str = CARS, total: int = 0) -> None:
         self.stage, self.path, self.pattern, self.total = stage, path, pattern, total
-        self.scale = 1.0
+        self.scale, self.source = 1.0, SOURCE
         self.ids: list[int] = []
         self.s = self.left = self.speed = self.length = self.steer = np.zeros(0)
         self.born = 0
@@ -190,23 +191,23 @@ class Flow:
 
     def _appear(self, bodies: np.ndarray) -> None:
         """Let the next vehicle appear if the last one is far enough and the source is free."""
-        if self.ids and self.s[-1] - _SOURCE < self._gap:
+        if self.ids and self.s[-1] - self.source < self._gap:
             return
         stage = self.stage
-        pace = self.scale * float(self.path.pace[int(_SOURCE)])
-        near = bodies[(bodies[:, 0] > _SOURCE - 6.0) & (bodies[:, 0] < _SOURCE + 40.0)]
+        pace = self.scale * float(self.path.pace[int(self.source)])
+        near = bodies[(bodies[:, 0] > self.source - 6.0) & (bodies[:, 0] < self.source + 40.0)]
         if len(near):
-            room = near[:, 0] - _SOURCE - 2.5 - _STANDSTILL
+            room = near[:, 0] - self.source - 2.5 - _STANDSTILL
             pace = min(pace, float(_safe(room, near[:, 1], _FOLLOW_BRAKING).min()) if room.min() > 0.0 else 0.0)
         if self.ids:
-            room = self.s[-1] - _SOURCE - 5.0 - _STANDSTILL
+            room = self.s[-1] - self.source - 5.0 - _STANDSTILL
             pace = min(pace, float(_safe(np.array([room]), self.speed[-1:], _FOLLOW_BRAKING)[0]))
         if pace < 0.4 * self.pattern.speed * self.scale:
             return
         if not self._models:
             self._models = models(stage.session, self._fleet)
         model = self._models[int(stage.rng.integers(len(self._models)))]
-        x, y, z, yaw = self.path.pose(_SOURCE)
+        x, y, z, yaw = self.path.pose(self.source)
         cx, cy, degrees = pose_to_carla(x, y, yaw)
         place = carla.Transform(carla.Location(cx, cy, z + 0.3), carla.Rotation(yaw=degrees))
         vehicle = stage.session.try_spawn(stage.session.blueprint(model), place)
@@ -229,7 +230,7 @@ class Flow:
         pattern, rng = self.pattern, self.stage.rng
         self.born += 1
         self.ids = [*self.ids, actor_id]
-        for name, value in (("s", _SOURCE), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
+        for name, value in (("s", self.source), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
             setattr(self, name, np.append(getattr(self, name), value))
         self._poses = np.concatenate([self._poses, [pose]])
         self._gap = float(rng.uniform(pattern.nearest, pattern.farthest))

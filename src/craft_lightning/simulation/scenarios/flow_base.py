@@ -13,7 +13,7 @@ from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.lights import JunctionLights
 from craft_lightning.simulation.scenarios.stage import Stage
 
-_EBB = 5.0  # seconds that vehicles are left to drive on after the ego has passed
+_EBB = 3.0  # seconds that vehicles are left to drive on after the ego has passed
 _MET = 3.0  # metres between route and path that count as meeting
 _MERGED = 30.0  # metres that the ego drives in a flow until it has joined it
 

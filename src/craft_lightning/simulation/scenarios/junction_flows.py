@@ -49,7 +49,7 @@ class JunctionFlow(FlowScenario):
     def prepare(self) -> None:
         """Plan the flow; it ebbs once the ego is out of the junction, lights are held as long."""
         super().prepare()
-        self.until = float(np.clip(self.until, self.until_exit + 2.0, self.until_exit + 25.0))
+        self.until = float(np.clip(self.until, self.until_exit + 2.0, self.until_exit + 12.0))
 
 
 class LeftTurn(JunctionFlow):

@@ -56,12 +56,9 @@ class JunctionLights:
         if not self.held:
             world.freeze_all_traffic_lights(True)
             self.held = True
-        self.stage.session.client.apply_batch(
-            [
-                carla.command.SetTrafficLightState(actor, states[signal in self.green])
-                for signal, actor in sorted(self._actors.items())
-            ]
-        )
+        # By id, so that no actor object is kept: scenarios are copied when a world branches.
+        for signal, actor in sorted(self._actors.items()):
+            world.get_actor(actor).set_state(states[signal in self.green])
 
     def release(self) -> None:
         """Let the clocks run on."""

@@ -8,15 +8,17 @@ from craft_lightning.errors import CraftError
 from craft_lightning.roads.junctions import LEFT, RIGHT, STRAIGHT, Movement
 from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.base import Action, Scenario, parameter
-from craft_lightning.simulation.scenarios.flow import Flow, FlowPattern
+from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.junction_ahead import JunctionAhead
 from craft_lightning.simulation.scenarios.lights import JunctionLights
 from craft_lightning.simulation.scenarios.stage import Stage
+from craft_lightning.simulation.speed_profile import SpeedParameters, speed_limits
 
 _SIDES = {"left": LEFT, "right": RIGHT, "opposite": STRAIGHT}
 _BEFORE, _AFTER = 75.0, 40.0  # metres of the other's path before and behind the junction
 _EGO_FRONT = 2.4  # metres from the ego's centre to its front, about
+_NEAREST = 15.0  # metres before the junction at which the other may appear at the latest
 _COMMITTED = 2.6  # seconds before the meeting from which on the other does not adapt any more
 
 
@@ -51,7 +53,7 @@ class PriorityTaker(Scenario):
             )
         self.base = float(rng.uniform(8.0, 12.0))
         self.jitter = float(rng.uniform(-0.4, 0.4))
-        points, _ = ahead.path(chosen, _BEFORE, _AFTER)
+        points, self.other_entry = ahead.path(chosen, _BEFORE, _AFTER)
         path = FlowPath(points, self.base)
         inside = (stage.s >= ahead.entry) & (stage.s <= ahead.exit + 1.0)
         s, _, distance = path.nearest(stage.xy[inside, 0], stage.xy[inside, 1])
@@ -59,10 +61,19 @@ class PriorityTaker(Scenario):
         first = int(near[0]) if len(near) else int(distance.argmin())
         self.meeting, self.other_meeting = float(stage.s[inside][first]), float(s[first])
         self.exit = ahead.exit
+        legal = np.asarray(stage.route.speed_limit, dtype=np.float64)
+        self._limits = speed_limits(stage.xy, stage.s, legal, SpeedParameters())
         self.flow = Flow(stage, path, FlowPattern(self.base, 30.0, 30.0), total=1)
         self.lights: JunctionLights | None = None
         if ahead.junctions.signalised(ahead.movement):
             self.lights = JunctionLights(stage, ahead.junctions, ahead.movement)
+
+    def arrival(self) -> float:
+        """Return the seconds until the ego's front is at the meeting if nobody holds it up, the jitter included."""
+        stage = self.stage
+        way = (stage.s >= stage.ego_s + _EGO_FRONT) & (stage.s < self.meeting)
+        pace = np.minimum(np.maximum(self._limits[way], 2.0), max(stage.ego_speed, 3.0) + 1.5)
+        return float((1.0 / pace).sum()) + self.jitter
 
     def trigger_condition(self) -> bool:
         """Whether the ego is at the trigger point."""
@@ -96,16 +107,19 @@ class _Cross(Action):
         scenario, stage, flow = self._scenario, self.stage, self._scenario.flow
         if scenario.lights is not None:
             scenario.lights.hold()
-        room = scenario.meeting - stage.ego_s - _EGO_FRONT
-        arrival = room / max(stage.ego_speed, 4.0) + scenario.jitter
-        missed = room < -6.0
+        arrival = scenario.arrival()
+        missed = stage.ego_s > scenario.meeting
         if not flow.ids:
             if flow.born or missed:
                 over = stage.ego_s > scenario.exit + 4.0 or self.elapsed > 45.0
                 return Status.SUCCESS if over else Status.RUNNING
             # It appears where it has to be now to arrive together with the ego.
-            flow.step(emit=arrival * scenario.base <= scenario.other_meeting - 3.0)
+            place = scenario.other_meeting - arrival * scenario.base
+            flow.source = float(np.clip(place, SOURCE, max(scenario.other_entry - _NEAREST, SOURCE)))
+            flow.step(emit=place > SOURCE)
             return Status.RUNNING
+        if float(flow.s[0]) > scenario.other_meeting + 15.0 and stage.ego_s > scenario.exit + 4.0:
+            return Status.SUCCESS
         left = scenario.other_meeting - float(flow.s[0]) - 0.5 * float(flow.length[0])
         if not self._committed:
             wanted = left / max(arrival, 0.5)
