@@ -16,6 +16,7 @@ from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.criteria_speed import BackgroundSpeed
 from craft_lightning.simulation.expert import Expert
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.observation import observe
 from craft_lightning.simulation.places import Place, Places
 from craft_lightning.simulation.recorder import MotionRecorder
@@ -263,7 +264,7 @@ class RouteEpisode:
         wheelbase = wheelbase_of(self._ego, length)
         probe = self.criteria.lanes.probe
         self._scene = SceneReader(place.index, probe, route, lines, self._zones, wheelbase)
-        self._expert = Expert(self.network, route)
+        self._expert = Expert(self.network, route, zones=self._zones)
         self._look()
         self.criteria.progress.update(*self.view.ego_pose[:2])
         return self._result(np.zeros(len(EVENTS), bool), 0)
@@ -353,10 +354,10 @@ class RouteEpisode:
         )
 
     def _conclude(self) -> None:
-        """Let the scenarios that still play say their last."""
+        """End the scenarios that still play: some judge the ego only then."""
         for scenario in self._scenarios:
             if scenario.triggered and not scenario.finished:
-                scenario.conclude()
+                scenario.clean_up()
                 self._hear(scenario)
 
     def _hear(self, scenario: Scenario) -> None:
@@ -376,7 +377,11 @@ class RouteEpisode:
     def _expert_plan(self) -> np.ndarray:
         if self._expert is None:
             raise CraftError("the episode has not begun; call reset before expert_step")
-        return self._expert.plan(self.view).astype(np.float32)
+        return self._expert.plan(self.view, self.intentions()).astype(np.float32)
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the vehicles of the scenarios will go, by actor id."""
+        return {actor: one for scenario in self._scenarios for actor, one in scenario.intentions().items()}
 
     def _check_frame(self, view: WorldView, frame: int) -> None:
         if view.frame < frame:

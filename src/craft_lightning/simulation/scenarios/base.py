@@ -8,6 +8,7 @@ from py_trees.common import Status
 
 from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.stage import Spawner, Stage, route_position
 from craft_lightning.simulation.view import WorldView
 
@@ -161,6 +162,10 @@ class Scenario:
         """Ids of the scenario's living actors, for ``ViewReader.watch``."""
         return {int(actor.id) for actor in self.stage.actors}
 
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the scenario's vehicles will go, by actor id, for whoever is privileged to know."""
+        return {}
+
     def tick(self, view: WorldView) -> None:
         """Play on; call it after every tick of the world with the view of that tick.
 
@@ -182,11 +187,12 @@ class Scenario:
         elif self.root.status in (Status.SUCCESS, Status.FAILURE):
             self.clean_up()
 
-    def conclude(self) -> None:
-        """Say in ``verdicts`` what can only be said at the end; called where the route ends while this still plays."""
-
     def clean_up(self) -> None:
-        """End the scenario and destroy its actors; the next tick of the world carries it out."""
+        """End the scenario and destroy its actors; the next tick of the world carries it out.
+
+        It is called where the story ends, with the route at the latest, and possibly again: a verdict that can only be
+        given at the end is given here, once.
+        """
         self.finished = True
         if self.root.status == Status.RUNNING:
             self.root.stop(Status.INVALID)

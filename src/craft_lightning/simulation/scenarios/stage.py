@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Spawner(Protocol):
     """What a scenario needs of a ``Session``."""
 
+    client: Any
     world: Any
 
     def blueprint(self, name: str, **attributes: object) -> Any:
