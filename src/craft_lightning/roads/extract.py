@@ -72,7 +72,9 @@ def lane_table(root: ElementTree.Element, source: str) -> tuple[list[Lane], list
                         continue
                     speed = _speed(lane.find("speed")) or road_speed or math.nan
                     written = lane.get("type", "")
-                    lanes.append(Lane(number, index, lane_id, kind, written, junction, speed, starts[index], ends[index]))
+                    lanes.append(
+                        Lane(number, index, lane_id, kind, written, junction, speed, starts[index], ends[index])
+                    )
         except ValueError as error:
             raise CraftError(f"{source}: road '{name}' has a malformed number ({error}); repair the file") from error
     return lanes, road_ids

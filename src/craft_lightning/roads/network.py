@@ -12,6 +12,7 @@ from craft_lightning.roads.cache import cache_directory, cached_arrays
 from craft_lightning.roads.extract import extract_arrays
 from craft_lightning.roads.kinds import DRIVING, OTHER, SHOULDER
 from craft_lightning.roads.opendrive import OpenDrive
+from craft_lightning.roads.signals import STOP_SIGN, YIELD_SIGN
 
 # Raise when a stored array changes its meaning: older cache files are then built again.
 NETWORK_VERSION = 2
@@ -135,6 +136,16 @@ class RoadNetwork:
             for successor in nexts:
                 rows[successor].append(lane)
         return rows
+
+    @functools.cached_property
+    def stop_lane(self) -> np.ndarray:
+        """Lanes that end at a stop sign, ascending."""
+        return np.unique(self.sign_lane[self.sign_type == STOP_SIGN])
+
+    @functools.cached_property
+    def yield_lane(self) -> np.ndarray:
+        """Lanes that end at a yield sign, ascending."""
+        return np.unique(self.sign_lane[self.sign_type == YIELD_SIGN])
 
     @functools.cached_property
     def point_lane(self) -> np.ndarray:
