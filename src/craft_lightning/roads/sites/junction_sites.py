@@ -12,6 +12,7 @@ from craft_lightning.roads.junctions import BACK, LEFT, RIGHT, STRAIGHT, Junctio
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.route import Route
 from craft_lightning.roads.routes import ScenarioConfig
+from craft_lightning.roads.signals import STOP_SIGN
 from craft_lightning.roads.sites.base import Finder, Site, route_through, trigger_pose
 
 _LENGTH = (204.0, 246.0)  # metres of route
@@ -61,7 +62,7 @@ _CROSSINGS: dict[int, list[Crossing]] = {}
 
 def _find(network: RoadNetwork) -> list[Crossing]:
     junctions = Junctions.of(network)
-    signs = set(network.stop_lane.tolist())
+    signs = set(network.sign_lane[network.sign_type == STOP_SIGN].tolist())
     lines: dict[tuple[int, ...], np.ndarray] = {}
     found = []
     for movement in junctions.movements:

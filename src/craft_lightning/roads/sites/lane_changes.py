@@ -22,7 +22,7 @@ _CHANGE = 30.0  # metres that a lane change takes, about
 _APPROACH = (30.0, 45.0)  # metres from the trigger point to the beginning of the change
 _BEHIND = 28.0  # metres behind the trigger point at which the flow begins
 _SHORTEST = 85.0  # metres of the two lanes side by side
-_FAST, _INTERURBAN = 20.0, 13.5  # m/s of a motorway, of an interurban road
+_FAST, _INTERURBAN = 20.0, 15.0  # m/s of a motorway, of an interurban road
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,10 +195,7 @@ def _flow_line(
     if before:
         head = lane_line(network, before)
         count = min(max(int(50.0 if from_ramp else -start), 0), len(head) - 3)
-        if count > 0:
-            line = np.concatenate([head[-count:], ahead])
-        else:
-            line = ahead[max(int(start), 0) :]
+        line = np.concatenate([head[-count:], ahead]) if count > 0 else ahead[max(int(start), 0) :]
     else:
         line = ahead[max(int(start), 2) :]
     inside = sum(float(network.lane_length[lane]) for lane in change.through.inside)
