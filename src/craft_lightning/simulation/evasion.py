@@ -27,6 +27,7 @@ _CLUSTER = 22.0  # metres between two obstacles that are passed in one go
 _WAIT = 11.0  # metres before an obstacle at which the ego waits for its chance: room to swing out
 _PASSING = 8.0  # m/s that is driven beside an obstacle
 _RESERVE = 1.5  # seconds kept to oncoming traffic
+_LOOK, _ROOM = 150.0, 60.0  # metres: how far lanes are looked along; how much of one is needed to make way
 _HURRY = 1.03  # share of the limit above which somebody behind is in a hurry
 
 
@@ -235,7 +236,7 @@ class Evasion:
         """Draw the line of a detour."""
         now = self._path.shift_at(start)
         change = abs(detour.left - now)
-        ramp = min(max(1.5 * speed + 2.0 * change, 8.0), 28.0)
+        ramp = min(max(2.2 * speed + 2.5 * change, 9.0), 40.0)
         full = max(detour.low - front - 1.0, start + 3.0)
         begin = max(min(full - ramp, full - 3.0), start)
         back = detour.high + front + 1.0
@@ -244,12 +245,12 @@ class Evasion:
         else:
             knots = [(start - 1.0, detour.left)]
         back = max(back, knots[-1][0] + 1.0)
-        self._path.shift([*knots, (back, detour.left), (back + max(1.6 * max(speed, 5.0), 14.0), 0.0)])
+        self._path.shift([*knots, (back, detour.left), (back + 2.2 * max(speed, 5.0) + 2.5 * abs(detour.left), 0.0)])
 
     def _return(self, start: float) -> None:
         """Go back to the route from where the line is now."""
         now = self._path.shift_at(start)
-        self._path.shift([(start, now), (start + 14.0, 0.0)] if abs(now) > 0.05 else [])
+        self._path.shift([(start, now), (start + 14.0 + 3.0 * abs(now), 0.0)] if abs(now) > 0.05 else [])
 
     # -- those who move --------------------------------------------------------------------------------------------
 
@@ -271,8 +272,21 @@ class Evasion:
 
     def _hold(self, start: float, left: float, speed: float) -> None:
         now = self._path.shift_at(start)
-        ramp = min(max(1.6 * speed + 2.0 * abs(left - now), 10.0), 28.0)
-        self._path.shift([(start, now), (start + ramp, left), (start + 300.0, left)])
+        ramp = min(max(2.2 * speed + 2.5 * abs(left - now), 10.0), 40.0)
+        knots = [(start, now), (start + ramp, left)]
+        if abs(left) > 1.5:  # as far as there is a lane
+            end = max(self._lane_end(start, left) - 6.0, start + ramp + 2.0)
+            back = max(end - 2.2 * max(speed, 5.0) - 8.0, start + ramp + 1.0)
+            knots += [(back, left), (max(end, back + 8.0), 0.0)]
+        self._path.shift(knots)
+
+    def _lane_end(self, start: float, left: float) -> float:
+        """Return the metres of path up to which a driving lane of the own direction lies ``left`` of the route."""
+        for s in np.arange(start, start + _LOOK, 5.0).tolist():
+            strips = self._sections.at(*self._path.base_pose(s))
+            if not any(one.driving and one.same and abs(one.left - left) < 0.8 for one in strips):
+                return s
+        return start + _LOOK
 
     def _for_hurry(self, boxes: Boxes, start: float, half: float, front: float, speed: float) -> float | None:
         """Return the metres to the left of a free lane beside, where somebody fast is behind or passing."""
@@ -296,6 +310,8 @@ class Evasion:
         beside = [one for one in strips if one.driving and one.same and 2.0 < abs(one.left) < 5.0]
         for strip in sorted(beside, key=lambda one: one.left):  # the right-hand lane first
             there = Detour(start, start + 20.0, strip.left, False)
+            if self._lane_end(start, strip.left) < start + _ROOM:
+                continue
             if self._lane_free(boxes, there, start, speed, half, front):
                 return strip.left
         return None
@@ -352,7 +368,7 @@ def against_edge(strips: Sequence[Strip], own_left: float) -> float:
 
 
 def snapped(left: float, strips: Sequence[Strip], edge: float, half: float) -> float:
-    """Return a place at least as far to the side as ``left``: in the middle of a lane where it is mostly in that one."""
+    """Return a place at least as far aside as ``left``: in the middle of a lane where it is mostly in that one."""
     if abs(left) < 0.8:
         return left
     own = [one for one in strips if one.driving and one.same and one.left * left > 0.0 and abs(one.left) > 1.5]

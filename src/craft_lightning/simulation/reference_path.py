@@ -132,6 +132,9 @@ class ReferencePath:
         turn = yaw - np.arctan2(tangent[0, 1], tangent[0, 0])
         slope = float(np.clip(np.tan(np.clip(np.arctan2(np.sin(turn), np.cos(turn)), -1.0, 1.0)), -0.7, 0.7))
         reach = float(np.clip(5.0 + 1.2 * speed + 2.0 * abs(offset), 6.0, 20.0))
+        if self.knots:
+            # The line itself is drawn for the speed: a long way back to it would overshoot its bends.
+            reach = float(np.clip(4.0 + 0.7 * speed + 2.0 * abs(offset), 5.0, 14.0))
         if speed < 2.0 and abs(offset) > 2.0:
             reach = _TIGHT  # out of a parking place: about the tightest bend that a car can follow
         u = np.minimum((s - start) / reach, 1.0)
