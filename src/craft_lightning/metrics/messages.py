@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from craft_lightning.errors import CraftError
@@ -27,8 +28,8 @@ COUNT_LISTS = {field: name for field, name in LISTS.items() if field not in ("ou
 # Where a list's own last digit rounds to nothing, something was still driven there.
 SMALLEST_OUTSIDE = 0.0005
 
-_OUTSIDE = re.compile(r"about (\d+(?:\.\d+)?(?:e-?\d+)?) meters \((\d+(?:\.\d+)?(?:e-?\d+)?)% of the completed route\)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)\s?%")
+_OUTSIDE = re.compile(r"about (\d+(?:\.\d+)?) meters \((\d+(?:\.\d+)?)% of the completed route\)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s?%")
 _PLACED = {
     "collisions_layout": ("Agent collided against object with type={actor} and id={id} at {place}", "a static object"),
     "collisions_pedestrian": ("Agent collided against object with type={actor} and id={id} at {place}", "a pedestrian"),
@@ -51,8 +52,7 @@ _PLAIN = {
 
 def number(value: float) -> str:
     """Return a number as it stands in a sentence: the shortest text that reads back as the same number."""
-    text = repr(float(value))
-    return text if "e" not in text else f"{value:.12f}".rstrip("0")
+    return format(Decimal(repr(float(value))), "f")  # never with an exponent, which tools do not look for
 
 
 def outside_message(metres: float, percent: float) -> str:
