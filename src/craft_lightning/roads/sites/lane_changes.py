@@ -21,6 +21,7 @@ _LENGTH = (206.0, 245.0)  # metres of route
 _CHANGE = 30.0  # metres that a lane change takes, about
 _APPROACH = (30.0, 45.0)  # metres from the trigger point to the beginning of the change
 _BEHIND = 28.0  # metres behind the trigger point at which the flow begins
+_AFTER = 108.0  # metres of route from the beginning of the change to its end at least
 _SHORTEST = 85.0  # metres of the two lanes side by side
 _FAST, _INTERURBAN = 20.0, 15.0  # m/s of a motorway, of an interurban road
 
@@ -118,7 +119,9 @@ def change_site(
     wanted = float(rng.uniform(*_LENGTH))
     onward = _onward(network, rng, change.movement)
     behind = side - begin + sum(float(length[lane]) for lane in onward)
-    after = float(rng.uniform(min(85.0, behind - 6.0), min(behind - 4.0, wanted - 70.0)))
+    if behind < _AFTER + 4.0:
+        return None
+    after = float(rng.uniform(_AFTER, min(behind - 4.0, wanted - 75.0)))
     route_lanes = _back(network, rng, change.old, wanted - after - begin)
     if route_lanes is None:
         return None

@@ -117,7 +117,7 @@ class Flow:
         self._max_steer: dict[str, float] = {}
         self._poses = np.zeros((0, 3))
         self._gap = 0.0
-        self._platoon = int(stage.rng.integers(pattern.platoon[0], pattern.platoon[1] + 1))
+        self._new_platoon()
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
@@ -189,33 +189,59 @@ class Flow:
 
     # -- coming ----------------------------------------------------------------------------------------------------
 
-    def _appear(self, bodies: np.ndarray) -> None:
-        """Let the next vehicle appear if the last one is far enough and the source is free."""
-        if self.ids and self.s[-1] - self.source < self._gap:
+    def fill(self, anchor: float, ahead: bool) -> None:
+        """Begin with vehicles on the path already: one at ``anchor`` metres and others at the flow's distances.
+
+        Args:
+            anchor: metres of path of one of them.
+            ahead: whether there are vehicles in front of it as well, up to the path's end.
+
+        """
+        bodies = self._bodies()
+        places, last = [anchor], self.path.length - 2.0 * _SINK
+        while ahead and places[0] < last:
+            places.insert(0, places[0] + self._draw_gap())
+        self._new_platoon()
+        while places[-1] > self.source and (not self.total or len(places) < self.total):
+            places.append(places[-1] - self._draw_gap())
+        self._gap = 0.0
+        for s in places:
+            if self.source <= s <= last:
+                self._appear(bodies, s)
+        # The one that would stand before the source is the next to come.
+        if self.ids and places[-1] < self.source:
+            self._gap = float(self.s[-1]) - places[-1]
+
+    def _appear(self, bodies: np.ndarray, s: float | None = None) -> None:
+        """Let a vehicle appear, at the source if the last one is far enough, or at ``s``; not where it has no room."""
+        if s is None and self.ids and self.s[-1] - self.source < self._gap:
             return
-        stage = self.stage
-        pace = free = self.scale * float(self.path.pace[int(self.source)])
-        near = bodies[(bodies[:, 0] > self.source - 6.0) & (bodies[:, 0] < self.source + 40.0)]
+        place = self.source if s is None else s
+        stage, line = self.stage, self.path
+        free = self.scale * float(line.pace[int(place)])
+        pace = free
+        near = bodies[(bodies[:, 0] > place - 9.0) & (bodies[:, 0] < place + 40.0)]
         if len(near):
-            room = near[:, 0] - self.source - 2.5 - _STANDSTILL
+            room = near[:, 0] - place - 2.5 - _STANDSTILL
             pace = min(pace, float(_safe(room, near[:, 1], _FOLLOW_BRAKING).min()) if room.min() > 0.0 else 0.0)
         if self.ids:
-            room = self.s[-1] - self.source - 5.0 - _STANDSTILL
-            pace = min(pace, float(_safe(np.array([room]), self.speed[-1:], _FOLLOW_BRAKING)[0]))
+            room = np.array([self.s[-1] - place - 5.0 - _STANDSTILL])
+            pace = min(pace, float(_safe(room, self.speed[-1:], _FOLLOW_BRAKING)[0]))
         if pace < 0.4 * free:
             return
         if not self._models:
             self._models = models(stage.session, self._fleet)
         model = self._models[int(stage.rng.integers(len(self._models)))]
-        x, y, z, yaw = self.path.pose(self.source)
+        x, y, z, yaw = line.pose(place)
         cx, cy, degrees = pose_to_carla(x, y, yaw)
-        place = carla.Transform(carla.Location(cx, cy, z + 0.3), carla.Rotation(yaw=degrees))
-        vehicle = stage.session.try_spawn(stage.session.blueprint(model), place)
+        spot = carla.Transform(carla.Location(cx, cy, z + 0.3), carla.Rotation(yaw=degrees))
+        vehicle = stage.session.try_spawn(stage.session.blueprint(model), spot)
         if vehicle is None:
             return
         stage.actors.append(vehicle)
         vehicle.set_target_velocity(carla.Vector3D(pace * math.cos(yaw), -pace * math.sin(yaw), 0.0))
-        self._admit(int(vehicle.id), pace, self._steering(model, vehicle), (x, y, yaw))
+        self._admit(int(vehicle.id), pace, self._steering(model, vehicle), (x, y, yaw), place)
+        self._gap = self._draw_gap()
 
     def _steering(self, model: str, vehicle: Any) -> float:
         """Return the greatest steering angle of a model, radians."""
@@ -225,19 +251,27 @@ class Flow:
             self._max_steer[model] = angle if 0.2 < angle < 1.6 else 1.2
         return self._max_steer[model]
 
-    def _admit(self, actor_id: int, pace: float, steer: float, pose: tuple[float, float, float]) -> None:
-        """Take a new vehicle in and draw the distance to the next one."""
-        pattern, rng = self.pattern, self.stage.rng
+    def _admit(self, actor_id: int, pace: float, steer: float, pose: tuple[float, float, float], s: float) -> None:
+        """Take a new vehicle in."""
         self.born += 1
         self.ids = [*self.ids, actor_id]
-        for name, value in (("s", self.source), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
+        for name, value in (("s", s), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
             setattr(self, name, np.append(getattr(self, name), value))
         self._poses = np.concatenate([self._poses, [pose]])
-        self._gap = float(rng.uniform(pattern.nearest, pattern.farthest))
+
+    def _new_platoon(self) -> None:
+        low, high = self.pattern.platoon
+        self._platoon = int(self.stage.rng.integers(low, high + 1))
+
+    def _draw_gap(self) -> float:
+        """Draw the metres between two vehicles; behind the last one of a platoon there is an opening."""
+        pattern, rng = self.pattern, self.stage.rng
+        gap = float(rng.uniform(pattern.nearest, pattern.farthest))
         self._platoon -= 1
         if self._platoon <= 0:
-            self._platoon = int(rng.integers(pattern.platoon[0], pattern.platoon[1] + 1))
-            self._gap += float(rng.uniform(*pattern.opening)) * pattern.speed
+            self._new_platoon()
+            gap += float(rng.uniform(*pattern.opening)) * pattern.speed
+        return gap
 
     # -- driving ---------------------------------------------------------------------------------------------------
 
