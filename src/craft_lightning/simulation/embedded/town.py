@@ -16,6 +16,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.opendrive import load_opendrive
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town, sumo_net
+from craft_lightning.simulation.embedded.signs import sign_places
 
 # Spawn points: one every so many metres of driving lane, at least this far from where the lane begins and ends.
 SPAWN_SPACING = 20.0
@@ -64,6 +65,7 @@ class TownAssets:
         net: path of the SUMO net, whose frame is the OpenDRIVE frame.
         spawn_points: [N, 6] x, y, z, pitch, yaw, roll in CARLA's frame.
         lights: the traffic lights that rule a lane.
+        signs: the stop and yield signs that rule a lane.
         flat: whether all ground lies at height zero.
 
     """
@@ -83,6 +85,7 @@ class TownAssets:
         self.flat = bool(np.abs(self._z).max() < 0.05)
         self.spawn_points = _spawn_points(network)
         self.lights = _lights(network)
+        self.signs = sign_places(network)
 
     def ground(self, x: float, y: float) -> float:
         """Return the height of the nearest driving lane [m]."""
@@ -169,13 +172,15 @@ class TownShelf:
 
     Args:
         first: name or path of the town to begin with; other files in its folder can be loaded by their stem.
+        maps: folder of further files, instead of that of ``first``.
 
     """
 
     CUSTOM = "OpenDriveMap"
 
-    def __init__(self, first: str) -> None:
-        self._folder = Path(first).parent if first.endswith(".xodr") else None
+    def __init__(self, first: str, maps: str = "") -> None:
+        beside = Path(first).parent if first.endswith(".xodr") else None
+        self._folder = Path(maps) if maps else beside
         self._loaded: dict[str, TownAssets] = {}
         self._custom: str | None = None
         self.first = self.load(first)

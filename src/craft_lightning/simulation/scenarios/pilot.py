@@ -10,7 +10,7 @@ from craft_lightning.frames import steer_to_carla
 from craft_lightning.simulation.prediction import line_state
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.reference_path import crossed_lines
-from craft_lightning.simulation.scenarios.stage import Stage
+from craft_lightning.simulation.scenarios.stage import Stage, Track
 from craft_lightning.simulation.speed_profile import safe_speed
 from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW
 
@@ -20,7 +20,7 @@ _MEMORY = 0.6  # seconds that somebody ahead is remembered: light views show onl
 
 
 class Pilot:
-    """Drives one vehicle of a scenario along the stage's route by ``apply_control``.
+    """Drives one vehicle of a scenario along the stage's route, or a track, by ``apply_control``.
 
     Args:
         stage: shared state.
@@ -33,8 +33,9 @@ class Pilot:
 
     """
 
-    def __init__(self, stage: Stage, vehicle: Any, s: float) -> None:
+    def __init__(self, stage: Stage | Track, vehicle: Any, s: float) -> None:
         self.stage, self.vehicle = stage, vehicle
+        self.headway, self.braking = 1.0, _BRAKING  # s and m/s2, towards whoever is ahead
         self.s, self.speed = s, 0.0
         self.present = False
         self._progress = RouteProgress(stage.route)
@@ -85,7 +86,7 @@ class Pilot:
         allowed = math.inf
         if place < math.inf:
             gap = place + pace * (view.time - seen) - front - 3.0
-            allowed = safe_speed(gap, pace, 1.0, _BRAKING) if gap > 0.0 else 0.0
+            allowed = safe_speed(gap, pace, self.headway, self.braking) if gap > 0.0 else 0.0
         for place, signals in self._lines:
             if -1.0 < place - front < 40.0 and line_state(view, signals) in (LIGHT_RED, LIGHT_YELLOW):
                 gap = place - front - 1.5
