@@ -26,8 +26,10 @@ _SIGHT = 60.0  # metres ahead at which an obstacle is dealt with
 _CLUSTER = 22.0  # metres between two obstacles that are passed in one go
 _WAIT = 11.0  # metres before an obstacle at which the ego waits for its chance: room to swing out
 _PASSING = 8.0  # m/s that is driven beside an obstacle
+_ENTRY = 3.5  # seconds that somebody who comes is away when the ego leaves a parking place
 _RESERVE = 1.5  # seconds kept to oncoming traffic
 _LOOK, _ROOM = 150.0, 60.0  # metres: how far lanes are looked along; how much of one is needed to make way
+_TOP = 14.5  # m/s; faster than that is fast on any road, for the expert does not drive as fast
 _HURRY = 1.03  # share of the limit above which somebody behind is in a hurry
 
 
@@ -88,8 +90,10 @@ class Evasion:
         """
         self._remember(view)
         self.wait_at, self.reason = math.inf, ""
-        boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 160.0)
+        boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 260.0)
         before = self._path.knots
+        if self._stay_parked(view, boxes, start):
+            return False
         if not self._go_round(view, boxes, start):
             self._make_way(view, boxes, start)
         return self._path.knots != before
@@ -97,6 +101,24 @@ class Evasion:
     def _remember(self, view: WorldView) -> None:
         standing = {int(actor) for actor in view.ids[np.hypot(view.vx, view.vy) < 0.3]}
         self._stood = {actor: self._stood.get(actor, view.time) for actor in standing}
+
+    def _stay_parked(self, view: WorldView, boxes: Boxes, start: float) -> bool:
+        """Wait beside the road for a gap in the traffic of the lane to enter; return whether the ego waits."""
+        x, y, _ = view.ego_pose
+        px, py, heading = self._path.base_pose(start)
+        left = (y - py) * math.cos(heading) - (x - px) * math.sin(heading)
+        if abs(left) < 2.0 or view.ego_speed > 0.5 or self._path.knots:
+            return False
+        half, front = 0.5 * float(view.width[view.ego]), 0.5 * float(view.length[view.ego])
+        for row in range(len(boxes.actor)):
+            if boxes.right[row] > half + 0.3 or boxes.left[row] < -half - 0.3 or boxes.facing[row] < 0.3:
+                continue
+            behind = start - front - float(boxes.high[row])
+            coming = max(float(boxes.pace[row]), 0.0)
+            if behind < 4.0 + _ENTRY * coming and boxes.low[row] < start + front + 6.0:
+                self.wait_at, self.reason = start + front, "wait"
+                return True
+        return False
 
     # -- what stands or is slow ------------------------------------------------------------------------------------
 
@@ -262,7 +284,8 @@ class Evasion:
             wanted = self._for_invader(boxes, start, half, front)
         if wanted is not None:
             self._aside_until = view.time + 1.5
-            if abs(wanted - self._aside) > 0.1:
+            arrived = abs(wanted) > 1.5 and abs(self._path.shift_at(start) - wanted) < 0.2
+            if abs(wanted - self._aside) > 0.1 or arrived:  # arrived: the lane may go on farther than was seen
                 self._aside = wanted
                 self._hold(start, wanted, max(view.ego_speed, 0.0))
             self.reason = "aside"
@@ -290,7 +313,7 @@ class Evasion:
 
     def _for_hurry(self, boxes: Boxes, start: float, half: float, front: float, speed: float) -> float | None:
         """Return the metres to the left of a free lane beside, where somebody fast is behind or passing."""
-        limit = float(np.interp(start, self._path.s, self._path.speed_limit))
+        limit = min(float(np.interp(start, self._path.s, self._path.speed_limit)), _TOP)
         passing = self._aside != 0.0 and abs(self._aside) > 1.5
         hurry = False
         for row in range(len(boxes.actor)):
@@ -336,7 +359,7 @@ class Evasion:
             gap = float(boxes.low[row]) - start - front
             side = float(boxes.right[row])
             if -12.0 < gap < 65.0 and -0.6 < side < half + 0.35:
-                wanted = min(wanted, side - half - 0.4)
+                wanted = min(wanted, side - half - 0.65)
         if wanted >= 0.0:
             return None
         strips = self._sections.at(*self._path.base_pose(start + 10.0))
