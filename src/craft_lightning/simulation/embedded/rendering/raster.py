@@ -17,7 +17,7 @@ FACE_COLUMNS = 8
 MAX_CORNERS = 5  # of a quadrilateral that the near plane cut
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def _clip(corners: np.ndarray, clipped: np.ndarray) -> int:
     """Cut a convex quadrilateral [4, 3] in the camera frame at the near plane; return the number of corners left."""
     count = 0
@@ -36,7 +36,7 @@ def _clip(corners: np.ndarray, clipped: np.ndarray) -> int:
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def _project(clipped: np.ndarray, count: int, focal: float, cu: float, cv: float, screen: np.ndarray) -> None:
     for index in range(count):
         scale = focal / clipped[index, 0]
@@ -44,7 +44,7 @@ def _project(clipped: np.ndarray, count: int, focal: float, cu: float, cv: float
         screen[index, 1] = cv - scale * clipped[index, 2]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def _span(screen: np.ndarray, count: int, row: float, width: int) -> tuple[int, int]:
     """Return the first column and the one after the last that a convex outline covers at the middle of a row."""
     low, high = 1e30, -1e30

@@ -74,7 +74,7 @@ class Renderer:
         self.ground = Ground.from_town(world.town)
         self.scene = SceneReader(world, self.ground)
         # A tile of smooth noise: asphalt, grass, clouds and stars are made of it.
-        self._noise = np.random.default_rng(5).random((shading.NOISE, shading.NOISE), np.float32)
+        self._noise = np.random.default_rng(5).integers(0, 256, (shading.NOISE, shading.NOISE), np.uint8)
         self._frame = -1
         self._pictures: dict[tuple[tuple[float, ...], Optics, int], Picture] = {}
         self._spare: dict[Optics, list[Picture]] = {}
@@ -137,23 +137,24 @@ class Renderer:
         vector = light.vector.copy()
         x, y, along_x, along_y, vector[LAMP] = headlamps(self.world, viewer, light.night)
         ground = self.ground
+        origin = ground.frame[:2]
         shading.shade(
             picture.inverse,
             picture.face_of,
             picture.faces,
             picture.shadow,
-            camera,
-            eye,
-            optics.focal,
+            camera.astype(np.float32),
+            np.array([*(eye[:2] - origin), eye[2]], np.float32),
+            np.float32(1.0 / optics.focal),
             ground.material,
             ground.paint,
             ground.levels,
             ground.heights,
-            ground.frame,
+            ground.frame[2:].astype(np.float32),
             self._noise,
             vector,
             light.fog,
-            np.array([x, y, along_x, along_y]),
+            np.array([x - origin[0], y - origin[1], along_x, along_y], np.float32),
             GROUND_COLOURS,
             GROUND_TAGS,
             picture.colours,
