@@ -160,7 +160,8 @@ def _paint_crossings(carla_map: Any, canvas: _Canvas, cover: np.ndarray) -> None
 
 def _outlines(locations: Any) -> list[np.ndarray]:
     """Split carla.Map's list of crosswalk points, in which each outline ends with its first point."""
-    outlines, current = [], []
+    outlines: list[np.ndarray] = []
+    current: list[tuple[float, float]] = []
     for location in locations:
         point = (location.x, location.y)
         if len(current) > 2 and np.hypot(point[0] - current[0][0], point[1] - current[0][1]) < 1e-3:

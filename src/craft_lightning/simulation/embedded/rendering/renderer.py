@@ -105,7 +105,8 @@ class Renderer:
         return found
 
     def _draw(self, picture: Picture, pose: Sequence[float], optics: Optics, viewer: int) -> None:
-        moment, light = self.scene.read(), self._light_now()
+        light = self._light_now()
+        moment = self.scene.read(light.night > 0.5)
         axes = rotation(*pose[3:6])
         camera = np.ascontiguousarray(axes.T)
         eye = np.array(pose[:3], np.float64)
@@ -145,7 +146,7 @@ class Renderer:
             picture.shadow,
             camera.astype(np.float32),
             np.array([*(eye[:2] - origin), eye[2]], np.float32),
-            np.float32(1.0 / optics.focal),
+            np.float32(1.0 / optics.focal),  # type: ignore[arg-type]
             ground.material,
             ground.paint,
             ground.levels,

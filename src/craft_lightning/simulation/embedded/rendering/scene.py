@@ -146,8 +146,13 @@ class SceneReader:
         self._frame = -1
         self._moment: Moment
 
-    def read(self) -> Moment:
-        """Return the present moment; asked again within one frame it is the same object."""
+    def read(self, night: bool = False) -> Moment:
+        """Return the present moment; asked again within one frame it is the same object.
+
+        Args:
+            night: vehicles whose lamps no client has touched drive with lamps on.
+
+        """
         actors, frame = self.world.state.actors, self.world.state.frame
         if self._version != actors.version:
             self._rebuild()
@@ -158,7 +163,7 @@ class SceneReader:
         moment, count = self._moment, len(self._rows)
         moment.poses[:count] = actors.rows["motion"][self._rows, :6]
         moment.turns[:count] = rotations(moment.poses[:count, 3:6])
-        self._light_vehicles(moment)
+        self._light_vehicles(moment, night)
         self._light_signals(moment)
         return moment
 
@@ -195,19 +200,19 @@ class SceneReader:
             radius=np.sqrt(np.square(np.maximum(-boxes[:, :3], boxes[:, 3:])).sum(1)),
         )
 
-    def _light_vehicles(self, moment: Moment) -> None:
-        """Switch the lamps of vehicles by their pedals and by the bits that clients set."""
+    def _light_vehicles(self, moment: Moment, night: bool) -> None:
+        """Switch the lamps of vehicles by their pedals, by the bits that clients set, and by the time of day."""
         rows = self._vehicles
         if not len(rows):
             return
         paints, actors = moment.paints, self.world.state.actors
         braking = actors.rows["control"][self._rows[rows], 2] > _BRAKING
         paints[rows, materials.TAIL_LAMP] = np.where(
-            braking[:, None], np.float32(_BRAKE_LAMP), materials.PAINTS[materials.TAIL_LAMP]
+            braking[:, None], np.array(_BRAKE_LAMP, np.float32), materials.PAINTS[materials.TAIL_LAMP]
         )
         blink = self.world.state.elapsed % 0.8 < 0.4
         for row in rows.tolist():
-            bits, paint = self._actors[row].light_state, paints[row]
+            bits, paint = self._actors[row].light_state or (_LOW_BEAM if night else 0), paints[row]
             if not bits and not paint[materials.HEAD_LAMP, 3]:
                 continue
             for part in (materials.HEAD_LAMP, materials.BLINK_LEFT, materials.BLINK_RIGHT, materials.BEACON):

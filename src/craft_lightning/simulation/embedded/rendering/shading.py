@@ -3,6 +3,8 @@
 Single precision throughout: a bare Python number would turn a whole expression into double precision.
 """
 
+# Types are numba's here; to a type checker numpy's scalars and Python's numbers do not mix.
+# mypy: disable-error-code="operator,assignment,call-overload,return-value,arg-type"
 import math
 
 import numpy as np
@@ -215,15 +217,15 @@ def shade(
                     taps = min(_TAPS, 1 + np.int64(along / (_F(1.5) * grain)))
                     grit = _F(0.26) / (_ONE + _TWO * along)
                     patch = _ONE / (_ONE + _F(0.15) * along)
-                rough = (
-                    _F(noise[np.int64(y * _ROUGH + _SHIFT) & (NOISE - 1), np.int64(x * _ROUGH + _SHIFT) & (NOISE - 1)])
-                    * _BYTE
-                )
+                if kind:
+                    down, right = np.int64(y * _ROUGH + _SHIFT), np.int64(x * _ROUGH + _SHIFT)
+                    rough = _F(noise[down & (NOISE - 1), right & (NOISE - 1)]) * _BYTE
+                else:
+                    rough = _smooth_noise(noise, x * _ROUGH, y * _ROUGH)
                 spots = _ONE + (_F(0.14) if kind else _F(0.30)) * patch * (rough - _HALF)
                 if grit > _F(0.01):
-                    fine = _F(
-                        noise[np.int64(y * _FINE + _SHIFT) & (NOISE - 1), np.int64(x * _FINE + _SHIFT) & (NOISE - 1)]
-                    )
+                    down, right = np.int64(y * _FINE + _SHIFT), np.int64(x * _FINE + _SHIFT)
+                    fine = _F(noise[down & (NOISE - 1), right & (NOISE - 1)])
                     spots += grit * (fine * _BYTE - _HALF)
                 red, green, blue = colours[kind, 0] * spots, colours[kind, 1] * spots, colours[kind, 2] * spots
                 cover = _NIL
@@ -319,8 +321,8 @@ def shade(
                     green += veil * (white - green)
                     blue += veil * (white * _F(1.02) - blue)
                 elif light[STARS] > _NIL and up > _F(0.05):
-                    r, c = np.int64(dy / norm * _F(420.0) + _SHIFT), np.int64(dx / norm * _F(420.0) + _SHIFT)
-                    if noise[r & (NOISE - 1), c & (NOISE - 1)] > 253:
+                    r, c = np.int64(dy / norm * _F(640.0) + _SHIFT), np.int64(dx / norm * _F(640.0) + _SHIFT)
+                    if noise[r & (NOISE - 1), c & (NOISE - 1)] > 254:
                         red, green, blue = red + light[STARS], green + light[STARS], blue + light[STARS]
                 # Fog lies low: the sky overhead stays visible through it.
                 distance = _F(70.0) / (up + _F(0.12)) if up > _NIL else _FAR

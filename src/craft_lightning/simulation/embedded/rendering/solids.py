@@ -158,5 +158,5 @@ def plate(
         turns = [2.0 * math.pi * (index + 0.5) / sides for index in range(sides)]
         outline = [(0.5 * math.cos(turn), 0.5 * math.sin(turn)) for turn in turns]
     points = [np.array(centre, float) + wide * a * across + high * b * up for a, b in outline]
-    mesh = convex([points], [part], tag)
+    mesh = convex([[point.tolist() for point in points]], [part], tag)
     return dataclasses.replace(mesh, normals=np.tile([facing[0], facing[1], 0.0], (len(mesh.normals), 1)))

@@ -82,7 +82,7 @@ def light_of(weather: Sequence[float], drift: float = 0.0) -> Light:
     altitude = math.radians(min(max(numbers[SUN_ALTITUDE], -90.0), 90.0))
     azimuth = math.radians(numbers[SUN_AZIMUTH])
     rise = math.sin(altitude)
-    day = _smooth(-0.12, 0.22, rise)
+    day = _smooth(-0.17, 0.09, rise)
     low = 1.0 - _smooth(0.02, 0.45, rise)  # how much the sun reddens
     cloud = _share(numbers[CLOUDINESS])
     falling = _share(numbers[PRECIPITATION])
@@ -90,7 +90,7 @@ def light_of(weather: Sequence[float], drift: float = 0.0) -> Light:
     thick = _share(numbers[FOG_DENSITY])
 
     bare = np.array([1.0, 0.96, 0.90]) * (1.0 - low) + np.array([1.0, 0.62, 0.32]) * low
-    sunlight = bare * 1.05 * day * _smooth(-0.02, 0.12, rise) * (1.0 - 0.93 * overcast) * (1.0 - 0.85 * thick)
+    sunlight = bare * 1.05 * day * _smooth(-0.02, 0.08, rise) * (1.0 - 0.93 * overcast) * (1.0 - 0.85 * thick)
     blue_zenith, blue_horizon = np.array([0.22, 0.42, 0.78]), np.array([0.70, 0.80, 0.92])
     dusk = low * day
     zenith = blue_zenith * (1.0 - 0.45 * dusk)
@@ -102,8 +102,8 @@ def light_of(weather: Sequence[float], drift: float = 0.0) -> Light:
     zenith = zenith * day + dark_zenith * (1.0 - day)
     horizon = horizon * day + dark_horizon * (1.0 - day)
     # Street lamps keep a town from being black.
-    ambient = (0.40 * zenith + 0.32 * horizon) * day * 1.12 + np.array([0.17, 0.15, 0.12]) * (1.0 - day)
-    ambient += overcast * day * np.array([0.16, 0.16, 0.16])
+    ambient = (0.40 * zenith + 0.32 * horizon) * day * 1.12 + np.array([0.23, 0.21, 0.18]) * (1.0 - day)
+    ambient += overcast * day * np.array([0.24, 0.24, 0.24])
     veil = horizon * (1.0 - 0.5 * thick) + 0.5 * thick * (np.array([0.74, 0.76, 0.78]) * day + 0.06 * (1.0 - day))
 
     vector = np.zeros(LIGHT_NUMBERS, np.float32)
@@ -114,7 +114,7 @@ def light_of(weather: Sequence[float], drift: float = 0.0) -> Light:
     vector[PUDDLES] = 0.55 * _share(numbers[DEPOSITS])
     vector[CLOUDS] = 0.75 * cloud if cloud > 0.02 else 0.0
     vector[CLOUD_DRIFT] = drift % 256.0
-    vector[STARS] = 0.5 * (1.0 - day) * (1.0 - overcast)
+    vector[STARS] = 0.6 * max(1.0 - 2.0 * day, 0.0) * (1.0 - overcast)
     vector[LAMP] = 0.0
     shadow = np.array([vector[SUN], vector[SUN + 1], max(rise, _LOWEST_SHADOW)], np.float64)
     shadow /= np.linalg.norm(shadow)

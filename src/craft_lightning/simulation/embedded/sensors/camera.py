@@ -44,7 +44,7 @@ class Camera(Instrument):
     def measure(self, rack: "SensorRack", actor: "Actor", memory: SensorMemory) -> tuple[Payload, ...]:
         """Return width, height, field of view and four bytes a pixel."""
         picture = rack.renderer.picture(actor.pose, self._optics, actor.parent)
-        return self._head, memoryview(self.pixels(picture)).cast("B")
+        return self._head, self.pixels(picture).data.cast("B")
 
     def pixels(self, picture: "Picture") -> np.ndarray:
         """Return [H, W, 4] uint8 blue, green, red, opacity."""
