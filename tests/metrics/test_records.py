@@ -21,6 +21,7 @@ def records(draw: st.DrawFn, index: int | None = None) -> RouteRecord:
         status=draw(st.sampled_from(STATUSES)),
         route_completion=draw(st.floats(0, 100)),
         outside_percent=draw(st.floats(0, 100)),
+        min_speed=tuple(draw(st.lists(st.floats(0, 2000), max_size=3))),
         attempts=draw(st.integers(1, 3)),
         **counts,
     )
@@ -76,6 +77,10 @@ def test_wrong_coefficients_are_named(table, word):
         ({"index": -2}, ("'7'", "index")),
         ({"status": "Agent flew"}, ("'7'", "status", "Agent flew")),
         ({"town": 3}, ("'7'", "town")),
+        ({"min_speed": [50.0, float("nan")]}, ("'7'", "min_speed")),
+        ({"min_speed": 50.0}, ("'7'", "min_speed")),
+        ({"min_speed": [-1]}, ("'7'", "min_speed")),
+        ({"save_name": None}, ("'7'", "save_name")),
         ({"red_lights": 1}, ("'7'", "red_lights", "'red_light'")),
         ({"route_id": ""}, ("route_id",)),
     ],
@@ -93,7 +98,9 @@ def test_missing_field_is_named():
 
 
 def test_numpy_numbers_become_plain_ones_and_survive_json():
-    record = RouteRecord.from_dict({**RIGHT, "red_light": np.int64(2), "outside_percent": np.float32(1.5)})
+    given = {"red_light": np.int64(2), "outside_percent": np.float32(1.5), "min_speed": np.array([50.0, 120.0])}
+    record = RouteRecord.from_dict({**RIGHT, **given})
+    assert record.min_speed == (50.0, 120.0)
     assert type(record.red_light) is int
     assert type(record.outside_percent) is float
     assert RouteRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
@@ -119,6 +126,7 @@ def test_success_needs_a_spotless_completed_route(name):
     assert RouteRecord(**RIGHT).success
     assert not RouteRecord(**RIGHT, **{name: 1}).success
     assert not RouteRecord(**RIGHT, outside_percent=0.01).success
+    assert not RouteRecord(**RIGHT, outside_m=0.001).success
     assert not RouteRecord.from_dict({**RIGHT, "status": "Failed - Agent timed out"}).success
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from craft_lightning.errors import CraftError
-from craft_lightning.metrics.scores import COUNTED, driving_score, infraction_score
+from craft_lightning.metrics.scores import COUNTED, Variant, driving_score, infraction_score, variant_score
 
 # How a route can end; the wording of the CARLA leaderboard's result files.
 COMPLETED, PERFECT = "Completed", "Perfect"
@@ -56,8 +56,16 @@ class RouteRecord:
         vehicle_blocked: 1 where standing still ended it.
         route_timeout: 1 where the time limit ended it.
         outside_percent: percent of the driven distance outside the route's lanes, 0 to 100.
+        outside_m: the same in metres.
+        min_speed: the ego's mean speed in percent of the surrounding traffic's, one value a min-speed event.
         length_m: length of the whole route, metres.
         duration_s: simulated duration, seconds.
+        duration_system_s: duration on the clock on the wall, seconds.
+        scenario_name: name of the scenario in the route file, e.g. "Accident_1".
+        weather_id: the weather's id in the benchmark's list.
+        save_name: folder of what else was kept of the route, e.g. its ``metric_info.json``.
+        sign_percent: route completion above which the route's first junction is passed (``abilities.sign_percent``);
+            -1 = unknown.
         number: rollout number, which with the seed fixes traffic and scenario.
         seed: seed of the episode.
         attempts: how often it was driven until a world finished it.
@@ -84,8 +92,15 @@ class RouteRecord:
     vehicle_blocked: int = 0
     route_timeout: int = 0
     outside_percent: float = 0.0
+    outside_m: float = 0.0
+    min_speed: tuple[float, ...] = ()
     length_m: float = 0.0
     duration_s: float = 0.0
+    duration_system_s: float = 0.0
+    scenario_name: str = ""
+    weather_id: str = ""
+    save_name: str = ""
+    sign_percent: float = -1.0
     number: int = 0
     seed: int = 0
     attempts: int = 1
@@ -93,15 +108,17 @@ class RouteRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.route_id, str) or not self.route_id:
             raise CraftError(f"route_id of a route record is {self.route_id!r}; give the id of its route file")
-        for name in ("town", "scenario"):
+        for name in ("town", "scenario", "scenario_name", "weather_id", "save_name"):
             if not isinstance(getattr(self, name), str):
                 raise self._error(name, "give a text")
         if self.status not in STATUSES:
             raise self._error("status", f"give one of: {', '.join(STATUSES)}")
         for name in ("route_completion", "outside_percent"):
             self._number(name, 0.0, 100.0)
-        for name in ("length_m", "duration_s"):
+        for name in ("outside_m", "length_m", "duration_s", "duration_system_s"):
             self._number(name, 0.0, math.inf)
+        self._number("sign_percent", -1.0, math.inf)
+        self._percentages("min_speed")
         for name in (*COUNTED, *TERMINAL, "number", "seed"):
             self._integer(name, 0)
         self._integer("index", -1)
@@ -118,6 +135,16 @@ class RouteRecord:
         if not (math.isfinite(value) and low <= value <= high):
             raise self._error(name, f"give a finite number in [{low:g}, {high:g}]")
         object.__setattr__(self, name, value)
+
+    def _percentages(self, name: str) -> None:
+        """Accept any list of numbers: JSON knows no tuples, and worlds hand over arrays."""
+        try:
+            values = tuple(float(value) for value in getattr(self, name))
+        except (TypeError, ValueError):
+            raise self._error(name, "give a list of numbers") from None
+        if not all(math.isfinite(value) and value >= 0.0 for value in values):
+            raise self._error(name, "give finite numbers of at least 0")
+        object.__setattr__(self, name, values)
 
     def _integer(self, name: str, low: int) -> None:
         value = getattr(self, name)
@@ -157,6 +184,11 @@ class RouteRecord:
         """Bench2Drive's infraction score in [0, 1]."""
         return infraction_score([getattr(self, name) for name in COUNTED], self.outside_percent)
 
+    def variant_score(self, variant: Variant) -> float:
+        """Return the infraction score of another leaderboard, in [0, 1]."""
+        counts = [getattr(self, name) for name in COUNTED]
+        return variant_score(variant, counts, self.outside_percent, self.min_speed)
+
     @property
     def driving_score(self) -> float:
         """Bench2Drive's driving score in [0, 100]."""
@@ -165,5 +197,7 @@ class RouteRecord:
     @property
     def success(self) -> bool:
         """Whether the route was completed without any infraction (Bench2Drive's success; speed does not matter)."""
-        spotless = self.outside_percent == 0.0 and not any(getattr(self, name) for name in (*COUNTED, *TERMINAL))
+        spotless = self.outside_percent == self.outside_m == 0.0 and not any(
+            getattr(self, name) for name in (*COUNTED, *TERMINAL)
+        )
         return self.status in (COMPLETED, PERFECT) and spotless

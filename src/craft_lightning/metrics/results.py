@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from craft_lightning.conventions import TICK_SECONDS, TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.protocols import protocol_rules
 from craft_lightning.metrics.records import RouteRecord
 
 FORMAT = "craft-lightning results"
@@ -35,6 +36,7 @@ class Protocol:
         ticks_per_decision: ticks between two decisions of the policy.
         seed: base seed of traffic and scenarios.
         trained_on_evaluation: whether the policy was trained on routes of the suite, which is refused unless asked for.
+        rules: name of the evaluation protocol, a key of ``protocols.PROTOCOLS``; "" = limits of the run's own.
 
     """
 
@@ -46,6 +48,7 @@ class Protocol:
     ticks_per_decision: int = TICKS_PER_DECISION
     seed: int = 0
     trained_on_evaluation: bool = False
+    rules: str = ""
 
     def __post_init__(self) -> None:
         if self.world not in ("embedded", "carla"):
@@ -54,6 +57,8 @@ class Protocol:
             raise CraftError(
                 f"protocol field num_routes is {self.num_routes!r}; give the number of routes of the suite"
             )
+        if self.rules:
+            protocol_rules(self.rules)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -78,8 +83,9 @@ class Protocol:
         """Return one line, without the seed, for the head or foot of a table."""
         decision = self.tick_seconds * self.ticks_per_decision
         stamp = ", TRAINED ON THESE ROUTES" if self.trained_on_evaluation else ""
+        rules = f"protocol {self.rules}, " if self.rules else ""
         return (
-            f"world {self.world}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
+            f"{rules}world {self.world}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
             f"tick {self.tick_seconds:g} s, decision {decision:g} s{stamp}"
         )
 

@@ -13,6 +13,7 @@ from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.rollouts.drivers import PolicyDriver
 from craft_lightning.rollouts.loop import run_episodes
 from craft_lightning.rollouts.pool import WorldPool
+from craft_lightning.rollouts.visits import training_order
 from craft_lightning.simulation.episode import EpisodeSpec
 from craft_lightning.structures import CandidateSet, Context, Scene, Transition, stack_numpy
 
@@ -87,7 +88,7 @@ class _TrainingSource:
         self.routes, self.traffic, self.size, self.quota = routes, traffic, size, quota
         self.iteration, self.seed, self.rank, self.max_attempts = iteration, seed, rank, max_attempts
         self.progress = progress
-        self.order = np.random.default_rng([seed, rank, iteration]).permutation(len(routes))
+        self.order = training_order(routes, size, [seed, rank, iteration])
         self.steps: list[list[_Step]] = [[] for _ in range(size)]
         self.episode_start = [0] * size
         self.episodes = [0] * size
@@ -102,7 +103,8 @@ class _TrainingSource:
         self.attempts[world] = 1
         self.episode_start[world] = len(self.steps[world])
         number = (self.iteration * self.size + world) * EPISODES_A_WORLD + count
-        route = self.routes[self.order[(world + count * self.size) % len(self.routes)]]
+        order = self.order[world]
+        route = self.routes[order[count % len(order)]]
         return EpisodeSpec(
             route=route,
             number=number,

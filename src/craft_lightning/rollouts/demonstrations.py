@@ -18,6 +18,7 @@ from craft_lightning.rollouts.collect import Traffic, episode_seed
 from craft_lightning.rollouts.loop import Running, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
+from craft_lightning.rollouts.visits import training_order
 from craft_lightning.rollouts.worlds import WorldsDataModule
 from craft_lightning.simulation.episode import EpisodeSpec
 from craft_lightning.structures import Demonstration, Observation
@@ -82,7 +83,7 @@ class _DemonstrationSource:
         self, routes: Sequence[RouteConfig], traffic: Traffic, size: int, quota: int, seed: int, bar: DrivingProgress
     ) -> None:
         self.routes, self.traffic, self.size, self.quota, self.seed, self.bar = routes, traffic, size, quota, seed, bar
-        self.order = np.random.default_rng([seed, 1]).permutation(len(routes))
+        self.order = training_order(routes, size, [seed, 1])
         self.samples: list[list[tuple[dict[str, np.ndarray], np.ndarray]]] = [[] for _ in range(size)]
         self.start = [0] * size
         self.count = [0] * size
@@ -93,9 +94,11 @@ class _DemonstrationSource:
             return None
         self.start[world] = len(self.samples[world])
         number = world + self.count[world] * self.size
+        order = self.order[world]
+        route = self.routes[order[self.count[world] % len(order)]]
         self.count[world] += 1
         return EpisodeSpec(
-            route=self.routes[self.order[number % len(self.routes)]],
+            route=route,
             number=number,
             seed=episode_seed(self.seed, 0, number),
             vehicles=self.traffic.vehicles,
@@ -234,7 +237,8 @@ class DemonstrationDataModule(WorldsDataModule):
     def collect(self) -> Demonstrations:
         """Drive the demonstrations once, or read them from ``file``; later calls return the same."""
         if self.demonstrations is None:
-            key = f"{self.town}, {self.decisions} decisions, disturbance {self.disturbance}, seed {self.seed}"
+            where = self.training_suite or self.town
+            key = f"{where}, {self.decisions} decisions, disturbance {self.disturbance}, seed {self.seed}"
             if self.file is not None and self.file.exists():
                 self.demonstrations = Demonstrations.load(self.file, key)
                 return self.demonstrations

@@ -1,7 +1,11 @@
 """Drives a list of routes once each, greedily, and returns one record a route whatever happens."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from craft_lightning.errors import WorldError
 from craft_lightning.policies.base import PolicyAdapter
@@ -10,33 +14,54 @@ from craft_lightning.rollouts.collect import Traffic, episode_seed
 from craft_lightning.rollouts.drivers import ExpertDriver, PolicyDriver
 from craft_lightning.rollouts.loop import Driver, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
+from craft_lightning.rollouts.rules import Judging
+from craft_lightning.rollouts.visits import evaluation_shares
 from craft_lightning.simulation.episode import EpisodeSpec
 
 RETRIES = 2  # after a fault the route is driven again this often, then recorded as failed with score 0
 
 
-class _EvaluationSource:
-    """World w drives routes w, w + N, ...; a route is never dropped."""
+class Keeper:
+    """Who keeps what routes yield while they are driven; this one keeps nothing but the number of attempts."""
 
-    def __init__(
-        self,
-        routes: Sequence[RouteConfig],
-        traffic: Traffic,
-        size: int,
-        seed: int,
-        progress: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self.routes, self.traffic, self.size, self.seed, self.progress = routes, traffic, size, seed, progress
-        self.next_index = list(range(size))
-        self.attempts: dict[int, int] = {}
-        self.records: dict[int, dict[str, Any]] = {}
+    wants_motion = False
 
-    def next_episode(self, world: int) -> EpisodeSpec | None:
-        index = self.next_index[world]
-        if index >= len(self.routes):
-            return None
-        self.next_index[world] += self.size
-        self.attempts[index] = 1
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def done(self) -> Mapping[int, dict[str, Any]]:
+        """Return the records that need not be driven again, by index."""
+        return {}
+
+    def begins(self, index: int) -> int:
+        """Take that a route begins; return how often it has been begun before without an end."""
+        before = self._begun.get(index, 0)
+        self._begun[index] = before + 1
+        return before
+
+    def keep(self, record: dict[str, Any], motion: np.ndarray | None) -> None:
+        """Take one record (and the ego's motion, where wanted) as soon as it is there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is driven and how.
+
+    Args:
+        routes: routes in the order of their indices.
+        traffic: traffic of every episode.
+        seed: seed of traffic and scenarios; the same seed gives the same conditions to every policy.
+        judging: the protocol's rules.
+
+    """
+
+    routes: Sequence[RouteConfig]
+    traffic: Traffic
+    seed: int
+    judging: Judging = dataclasses.field(default_factory=Judging)
+
+    def spec(self, index: int, motion: bool = False) -> EpisodeSpec:
+        """Return the episode of one route, a function of its index and the seed alone."""
         return EpisodeSpec(
             route=self.routes[index],
             number=index,
@@ -44,34 +69,66 @@ class _EvaluationSource:
             vehicles=self.traffic.vehicles,
             walkers=self.traffic.walkers,
             end_on_collision=self.traffic.end_on_collision,
+            rules=self.judging.criteria,
+            ignore_stop_sign_at_origin=self.judging.ignore_stop_sign_at_origin,
+            clear_blocking_after=self.judging.clear_blocking_after,
+            record_motion=motion,
         )
+
+
+class _EvaluationSource:
+    """Deals the routes out to the worlds; a route is never dropped."""
+
+    def __init__(
+        self, evaluation: Evaluation, size: int, keeper: Keeper, progress: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.evaluation, self.keeper, self.progress = evaluation, keeper, progress
+        self.records: dict[int, dict[str, Any]] = dict(keeper.done())
+        shares = evaluation_shares(evaluation.routes, size)
+        self.waiting = [[index for index in share if index not in self.records] for share in shares]
+        self.tries: dict[int, int] = {}  # of this run
+        self.attempts: dict[int, int] = {}  # of this run and of those that ended while the route was driven
+        self.began: dict[int, float] = {}
+
+    def next_episode(self, world: int) -> EpisodeSpec | None:
+        return self._begin(self.waiting[world].pop(0)) if self.waiting[world] else None
+
+    def _begin(self, index: int) -> EpisodeSpec:
+        self.tries[index] = self.tries.get(index, 0) + 1
+        self.attempts[index] = self.keeper.begins(index) + 1
+        self.began.setdefault(index, time.monotonic())
+        return self.evaluation.spec(index, self.keeper.wants_motion)
 
     def stepped(self, world: int, before: Any, decision: Any, after: Any) -> bool:
         return True
 
     def finished(self, world: int, spec: EpisodeSpec, result: Any) -> None:
-        self._keep(spec.number, {**result.record, "index": spec.number, "attempts": self.attempts[spec.number]})
+        self._keep(spec.number, result.record, result.motion)
 
     def failed(self, world: int, spec: EpisodeSpec, error: WorldError) -> EpisodeSpec | None:
-        if self.attempts[spec.number] <= RETRIES:
-            self.attempts[spec.number] += 1
-            return spec
+        if self.tries[spec.number] <= RETRIES:
+            return self._begin(spec.number)
+        self._give_up(spec.number)
+        return self.next_episode(world)
+
+    def _give_up(self, index: int) -> None:
+        spec = self.evaluation.spec(index)
         crashed = {
             "route_id": spec.route.id,
-            "index": spec.number,
             "town": spec.route.town,
             "scenario": spec.route.scenarios[0].type if spec.route.scenarios else "",
             "status": "Failed - Simulation crashed",
             "route_completion": 0.0,
             "number": spec.number,
             "seed": spec.seed,
-            "attempts": self.attempts[spec.number],
         }
-        self._keep(spec.number, crashed)
-        return self.next_episode(world)
+        self._keep(index, crashed, None)
 
-    def _keep(self, index: int, record: dict[str, Any]) -> None:
+    def _keep(self, index: int, record: dict[str, Any], motion: np.ndarray | None) -> None:
+        record = {**record, "index": index, "attempts": self.attempts[index]}
         self.records[index] = record
+        seconds = round(time.monotonic() - self.began[index], 3)
+        self.keeper.keep({**record, "duration_system_s": seconds}, motion)
         self.progress(record)
 
 
@@ -82,6 +139,8 @@ def drive_routes(
     traffic: Traffic,
     seed: int,
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    judging: Judging | None = None,
+    keeper: Keeper | None = None,
 ) -> list[dict[str, Any]]:
     """Drive every route once.
 
@@ -92,12 +151,15 @@ def drive_routes(
         traffic: traffic of every episode.
         seed: seed of traffic and scenarios; the same seed gives the same conditions to every policy.
         progress: called with every new record.
+        judging: the protocol's rules; None = the house's own limits.
+        keeper: gets every record as soon as it is there, and knows those that need not be driven again.
 
     Returns:
         One ``metrics.records.RouteRecord`` dictionary a route, in route order.
 
     """
-    source = _EvaluationSource(routes, traffic, pool.size, seed, progress)
+    evaluation = Evaluation(routes, traffic, seed, judging or Judging())
+    source = _EvaluationSource(evaluation, pool.size, keeper or Keeper(), progress)
     driver: Driver = ExpertDriver() if policy is None else PolicyDriver(policy, pool.size, seed, greedy=True)
     run_episodes(pool, source, driver)
     return [source.records[index] for index in range(len(routes))]

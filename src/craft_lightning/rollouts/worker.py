@@ -21,11 +21,14 @@ class WorldOptions:
     """What a world process needs to know once.
 
     Args:
-        town: built-in town or path of an OpenDRIVE file.
+        town: built-in town or path of an OpenDRIVE file, where the world begins.
         host: host of a running CARLA server; empty starts an embedded server for this world.
         port: RPC port of the running server; ignored for an embedded one.
         timeout: seconds the client waits for one answer of the server.
         episode: constructor arguments of ``simulation.episode.EpisodeOptions``.
+        atlas: towns between which routes may change: name -> built-in name or path; their order is that of the road
+            grids. Empty = all routes are in ``town``.
+        maps: folder with further OpenDRIVE files that an embedded server can load.
 
     """
 
@@ -34,6 +37,8 @@ class WorldOptions:
     port: int = 2000
     timeout: float = 20.0
     episode: dict[str, Any] = dataclasses.field(default_factory=dict)
+    atlas: dict[str, str] = dataclasses.field(default_factory=dict)
+    maps: str = ""
 
 
 class _World:
@@ -48,12 +53,13 @@ class _World:
         self.server = None
         host, port = options.host, options.port
         if not host:
-            self.server = EmbeddedServer(options.town)
+            self.server = EmbeddedServer(options.town, maps=options.maps)
             self.server.start()
             host, port = "127.0.0.1", self.server.port
         town = load_town(options.town)
         self.session = Session(host, port, town, timeout=options.timeout)
-        self.episode = RouteEpisode(self.session, town, EpisodeOptions(**options.episode))
+        episode = EpisodeOptions(**options.episode)
+        self.episode = RouteEpisode(self.session, town, episode, atlas=options.atlas)
 
     def hello(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "server_pid": self.server.pid if self.server else None}

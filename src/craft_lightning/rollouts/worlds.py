@@ -1,6 +1,8 @@
-"""The DataModule base: a town, a pool of worlds, and evaluation routes driven by the live policy."""
+"""The DataModule base: towns, a pool of worlds, and evaluation routes driven by the live policy."""
 
 import contextlib
+import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,29 +14,39 @@ from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.roads.grid import RoadGrid
 from craft_lightning.roads.routes import RouteConfig, leak_guard
-from craft_lightning.roads.towns import load_town
+from craft_lightning.roads.towns import Town, load_town
 from craft_lightning.rollouts.collect import Traffic
-from craft_lightning.rollouts.evaluate import drive_routes
+from craft_lightning.rollouts.evaluate import Keeper, drive_routes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
-from craft_lightning.rollouts.suites import load_suites
+from craft_lightning.rollouts.rules import judging, named_rules
+from craft_lightning.rollouts.suites import Atlas, Suite, load_suite, load_suites, own_suite
 from craft_lightning.rollouts.worker import WorldOptions
 
 
 class WorldsDataModule(LightningDataModule):
-    """Worlds of one town and the routes on which a policy is judged.
+    """Worlds of one or several towns and the routes on which a policy is judged.
 
     Args:
-        town: built-in town, or path of an OpenDRIVE file.
+        town: built-in town, or path of an OpenDRIVE file; where the two suites below are empty, the only town.
         train_routes: suite name or route file for training; empty = the town's own suite, generated where it ships
             none.
         eval_routes: the same for evaluation; generated training and evaluation routes never overlap.
+        suite: evaluation suite over any number of towns: a built-in one's name (embedded-220) or a route file.
+        training_suite: the same for training.
+        maps: folder with the OpenDRIVE files (TOWN.xodr) of towns that are not built in.
+        leave_out_missing_towns: leave routes of towns that are neither built in nor in ``maps`` out (they are listed)
+            instead of refusing the suite.
+        protocol: who judges evaluation routes: bench2drive, bench2drive-star, leaderboard-1.0, leaderboard-2.0 or
+            leaderboard-2.1. Empty = bench2drive-star for ``suite``; for a single town the limits under which the
+            shipped recipe was measured: those of bench2drive-star, but outside is off the drivable area or against the
+            traffic, and minimum speed, time-outs of scenarios and ticks are not judged.
         generated_routes: number of training routes where they are generated.
         eval_limit: number of evaluation routes used (0 = all; 40 where they are generated).
         worlds: worlds stepped side by side.
         vehicles: SUMO vehicles in each world.
         walkers: SUMO pedestrians in each world.
-        end_on_collision: end an episode at the first collision.
+        end_on_collision: end an episode at the first collision; where evaluation has a protocol, in training alone.
         host: host of a running CARLA server; empty starts one embedded server a world.
         port: RPC port of the running server.
         seed: base seed of rollouts, traffic and scenarios.
@@ -52,6 +64,11 @@ class WorldsDataModule(LightningDataModule):
         town: str = "craftville",
         train_routes: str = "",
         eval_routes: str = "",
+        suite: str = "",
+        training_suite: str = "",
+        maps: str = "",
+        leave_out_missing_towns: bool = False,
+        protocol: str = "",
         generated_routes: int = 60,
         eval_limit: int = 0,
         worlds: int = 4,
@@ -84,8 +101,18 @@ class WorldsDataModule(LightningDataModule):
                 f"data.worlds is {worlds} but data.host='{host}' is one server; set data.worlds=1 "
                 "(or leave data.host empty for embedded worlds)"
             )
+        for field, value, other, given in (
+            ("suite", suite, "eval_routes", eval_routes),
+            ("training_suite", training_suite, "train_routes", train_routes),
+        ):
+            if value and given:
+                raise CraftError(f"data.{field}={value} and data.{other}={given} name the same routes; leave one out")
         self.town, self.worlds, self.seed = town, worlds, seed
         self.suites = (train_routes, eval_routes)
+        self.suite, self.training_suite = suite, training_suite
+        self.leave_out_missing_towns = leave_out_missing_towns
+        self.atlas = Atlas(maps)
+        self.rules = named_rules(protocol or ("bench2drive-star" if suite else ""), dict(episode or {}))
         self.generated_routes, self.eval_limit = generated_routes, eval_limit
         self.traffic = Traffic(vehicles, walkers, end_on_collision)
         self.allow_training_on_evaluation_routes = allow_training_on_evaluation_routes
@@ -95,8 +122,10 @@ class WorldsDataModule(LightningDataModule):
         self.max_replacements = max_replacements
         self.train_suite: list[RouteConfig] = []
         self.eval_suite: list[RouteConfig] = []
+        self.left_out: dict[str, int] = {}
         self.grids: list[RoadGrid] = []
         self.leaked = False
+        self._names = ("", "")
         self._pool: WorldPool | None = None
 
     @property
@@ -108,7 +137,7 @@ class WorldsDataModule(LightningDataModule):
         return self._pool
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the town and the suites, and refuse training routes that evaluation uses.
+        """Load the towns and the suites, and refuse training routes that evaluation uses.
 
         Raises:
             CraftError: a broken town or route file, or overlapping suites.
@@ -116,10 +145,9 @@ class WorldsDataModule(LightningDataModule):
         """
         if self.grids:
             return
-        town = load_town(self.town)
-        self.train_suite, self.eval_suite = load_suites(
-            town, *self.suites, self.generated_routes, self.eval_limit or 40, self.seed
-        )
+        training, judged = self._read_suites()
+        self.train_suite, self.eval_suite = training.routes, judged.routes
+        self._names = training.name, judged.name
         if self.eval_limit:
             self.eval_suite = self.eval_suite[: self.eval_limit]
         try:
@@ -128,7 +156,52 @@ class WorldsDataModule(LightningDataModule):
             if not self.allow_training_on_evaluation_routes:
                 raise
             self.leaked = True
-        self.grids = [RoadGrid.from_network(town.network)]
+        self.grids = [RoadGrid.from_network(town.network) for town in self._towns()]
+
+    def _read_suites(self) -> tuple[Suite, Suite]:
+        """Return the training and the evaluation suite."""
+        training = judged = None
+        if self.training_suite:
+            training = load_suite("data.training_suite", self.training_suite, self.atlas, self.leave_out_missing_towns)
+            self._say_left_out("data.training_suite", training)
+        if self.suite:
+            judged = load_suite("data.suite", self.suite, self.atlas, self.leave_out_missing_towns)
+            self.left_out = judged.left_out
+            self._say_left_out("data.suite", judged)
+        if training is None or judged is None:
+            town = self._own_town()
+            own, held_out = load_suites(town, *self.suites, self.generated_routes, self.eval_limit or 40, self.seed)
+            training = training or Suite(own_suite(town.name, self.suites[0], "train"), own)
+            judged = judged or Suite(own_suite(town.name, self.suites[1], "eval"), held_out)
+        return training, judged
+
+    def _own_town(self) -> Town:
+        try:
+            return load_town(self.town)
+        except CraftError as error:
+            raise CraftError(f"data.town: {error}") from error
+
+    def _towns(self) -> list[Town]:
+        """Return all towns of the suites, and tell worlds of several in which order scenes index their grids."""
+        if not (self.suite or self.training_suite):
+            return [self._own_town()]
+        own = self._own_town()
+        names = sorted({route.town for route in [*self.train_suite, *self.eval_suite]})
+        sources = {name: self.town if name == own.name else self.atlas.source(name) or "" for name in names}
+        first = sorted({route.town for route in self.eval_suite})[0]
+        self.options = dataclasses.replace(
+            self.options, town=sources[first], atlas=sources, maps=str(self.atlas.maps or "")
+        )
+        return [own if name == own.name else self.atlas.load(name) for name in names]
+
+    def _say_left_out(self, field: str, suite: Suite) -> None:
+        if suite.left_out:
+            towns = ", ".join(f"{town} ({count})" for town, count in suite.left_out.items())
+            total = sum(suite.left_out.values()) + len(suite.routes)
+            message = (
+                f"{field}={suite.name}: {len(suite.routes)} of {total} routes; left out, for want of a map: {towns}"
+            )
+            print(message, file=sys.stderr)
 
     def teardown(self, stage: str | None = None) -> None:
         """End all worlds."""
@@ -144,21 +217,25 @@ class WorldsDataModule(LightningDataModule):
     def protocol(self) -> Protocol:
         """The conditions under which evaluation routes are driven, as results are stamped."""
         return Protocol(
-            town=self.eval_suite[0].town,
-            suite=self.suites[1] or "the town's evaluation suite",
+            town=", ".join(sorted({route.town for route in self.eval_suite})),
+            suite=self._names[1],
             num_routes=len(self.eval_suite),
             world="carla" if self.options.host else "embedded",
             seed=self.seed,
             trained_on_evaluation=self.leaked,
+            rules=self.rules.name if self.rules is not None else "",
         )
 
-    def drive(self, policy: PolicyAdapter | None, title: str, seed: int | None = None) -> list[dict[str, Any]]:
+    def drive(
+        self, policy: PolicyAdapter | None, title: str, seed: int | None = None, keeper: Keeper | None = None
+    ) -> list[dict[str, Any]]:
         """Drive every evaluation route once, greedily.
 
         Args:
             policy: who drives; None = the privileged expert.
             title: what the progress bar says.
             seed: seed of traffic and scenarios; None = the module's.
+            keeper: gets every record as soon as it is there, and knows those that need not be driven again.
 
         Returns:
             One record a route, in route order.
@@ -167,7 +244,14 @@ class WorldsDataModule(LightningDataModule):
         seed = self.seed if seed is None else seed
         with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress) as bar:
             return drive_routes(
-                policy, self.pool, self.eval_suite, self.traffic, seed, lambda record: bar.record(record, True)
+                policy,
+                self.pool,
+                self.eval_suite,
+                self.traffic,
+                seed,
+                lambda record: bar.record(record, True),
+                judging(self.rules),
+                keeper,
             )
 
     def val_dataloader(self) -> DataLoader:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from craft_lightning.conventions import EVENTS
-from craft_lightning.simulation.criteria_collision import CollisionCriterion, Contact
+from craft_lightning.errors import CraftError
+from craft_lightning.simulation.criteria_collision import CollisionCriterion, Contact, LeaderboardCollisions
 from craft_lightning.simulation.criteria_lanes import LaneCriteria
 from craft_lightning.simulation.criteria_lights import LightCriteria, RouteLines
+from craft_lightning.simulation.criteria_outside import LaneTable, OutsideRouteLanes
+from craft_lightning.simulation.criteria_parameters import VERDICTS, CriteriaParameters
+from craft_lightning.simulation.criteria_speed import MinimumSpeed
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.stop_signs import StopSignCriterion, StopZone
 from craft_lightning.simulation.view import WorldView
@@ -18,35 +22,9 @@ if TYPE_CHECKING:
     from craft_lightning.roads.grid import RoadGrid
     from craft_lightning.roads.routing import Route
 
+__all__ = ["Criteria", "CriteriaParameters", "Incident"]
+
 _COLUMN = {name: column for column, name in enumerate(EVENTS)}
-
-
-@dataclasses.dataclass(frozen=True)
-class CriteriaParameters:
-    """Limits of the criteria.
-
-    Args:
-        end_on_collision: the first collision ends the episode (training, Bench2Drive*).
-        blocked_seconds: standing (under 0.1 m/s) this long ends the episode; 60 in Bench2Drive, 180 in leaderboard 2.
-        timeout_base: seconds every route is given; 300 in the leaderboards.
-        timeout_share: further time, the route's length at this share of its mean speed limit; 0.1 in the leaderboards.
-        min_collision_speed: contacts slower than this are ignored, m/s.
-        offroad_margin: metres a corner may lie outside the drivable area.
-        offroute_distance: metres of the centre from the route above which a decision counts as off its route.
-        stop_zone: metres before a red light's line in which the ego must stand.
-        go_zone: metres before a green light's line in which the ego must drive.
-
-    """
-
-    end_on_collision: bool = True
-    blocked_seconds: float = 60.0
-    timeout_base: float = 60.0
-    timeout_share: float = 0.25
-    min_collision_speed: float = 0.1
-    offroad_margin: float = 0.2
-    offroute_distance: float = 4.0
-    stop_zone: float = 1.0
-    go_zone: float = 15.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +56,7 @@ class Criteria:
         lines: its stop lines.
         zones: stop signs of the town.
         parameters: limits.
+        table: the town's lanes, needed by ``parameters.leaderboard``.
 
     Attributes:
         progress: the ego's place on the route.
@@ -85,6 +64,9 @@ class Criteria:
         counts: infractions by ``RouteRecord`` field.
         incidents: everything that went wrong, in order.
         status: how the route ended, "" while it goes on.
+        timeout: seconds that the route is given now.
+        wrong_way_permitted: whether a scenario leaves the ego no way but the oncoming lane now (the leaderboard then
+            does not hold a wrong lane against it).
 
     """
 
@@ -95,33 +77,53 @@ class Criteria:
         lines: RouteLines,
         zones: list[StopZone],
         parameters: CriteriaParameters | None = None,
+        table: LaneTable | None = None,
     ) -> None:
         self.parameters = p = parameters or CriteriaParameters()
-        self.progress = RouteProgress(route)
+        self.progress = RouteProgress(
+            route, p.deviation_distance, p.deviation_far, p.deviation_share, far_along_route=p.leaderboard
+        )
         self.lanes = LaneCriteria(grid, route, offroad_margin=p.offroad_margin, offroute_distance=p.offroute_distance)
         self.lights = LightCriteria(lines, p.stop_zone, p.go_zone)
         self.stops = StopSignCriterion(zones)
-        self.collisions = CollisionCriterion(p.min_collision_speed)
+        self.collisions: CollisionCriterion | LeaderboardCollisions
+        self.outside: OutsideRouteLanes | None = None
+        if p.leaderboard:
+            self.collisions = LeaderboardCollisions(p.min_collision_speed, p.collision_memory, p.collision_distance)
+            if table is None:
+                raise CraftError("criteria by the leaderboard's letter need the town's lane table; give it")
+            self.outside = OutsideRouteLanes(table, route)
+        else:
+            self.collisions = CollisionCriterion(p.min_collision_speed)
+        self.wrong_way_permitted = False
+        self.speeds = MinimumSpeed(route, p.min_speed_checkpoints, p.min_speed_always)
         self.counts: dict[str, int] = {}
         self.incidents: list[Incident] = []
         self.status = ""
-        self.timeout = p.timeout_base + float(route.length) / max(
-            p.timeout_share * float(np.mean(route.speed_limit)), 0.1
-        )
+        self.timeout = p.timeout_base + p.timeout_per_metre * float(route.length)
+        self._allowance: np.ndarray | None = None
+        if p.leaderboard:
+            self._allowance = _allowance(route, p.timeout_share) + self.timeout
+        elif p.timeout_share > 0.0:
+            self.timeout += float(route.length) / max(p.timeout_share * float(np.mean(route.speed_limit)), 0.1)
         self.time = 0.0
+        self.ticks = 0
         self._began: float | None = None
         self._stood_since: float | None = None
         self._outside = 0.0
         self._speed = 0.0
         self._before: set[str] = set()
 
-    def tick(self, view: WorldView, contacts: list[Contact], clear: bool) -> np.ndarray:
+    def tick(
+        self, view: WorldView, contacts: list[Contact], clear: bool, background: float | None = None
+    ) -> np.ndarray:
         """Take one tick.
 
         Args:
             view: a light or full view of it.
             contacts: what the collision sensor reported.
             clear: whether nothing stands in the ego's path (for the go zone).
+            background: mean speed of the background vehicles, m/s, where minimum speeds are compared.
 
         Returns:
             [len(EVENTS)] bool, what happened in this tick.
@@ -131,6 +133,7 @@ class Criteria:
             self._began = view.time
         # The server adds up its clock: the same tick of two episodes differs in the last digits.
         self.time = now = round(view.time - self._began, 6)
+        self.ticks += 1
         row = view.ego
         x, y, yaw = pose = view.ego_pose
         length, width, speed = float(view.length[row]), float(view.width[row]), float(view.speed[row])
@@ -142,8 +145,11 @@ class Criteria:
         lanes = self.lanes.update(pose, length, width, self.progress.distance)
         for name in ("offroad", "offroute", "emergency_lane", "opposite_lane"):
             flags[_COLUMN[name]] = getattr(lanes, name)
-        if lanes.outside:
+        if self.outside is not None:
+            self.outside.update(x, y, yaw, self.wrong_way_permitted)
+        elif lanes.outside:
             self._outside += moved
+        self.speeds.update(x, y, speed, background)
 
         lights = self.lights.update(pose, length, speed, self.progress.s, view.signals, now, clear)
         flags[_COLUMN["red_light"]] = lights.red_light
@@ -182,6 +188,8 @@ class Criteria:
         if self.status:
             return
         p = self.parameters
+        if self._allowance is not None:
+            self.timeout = float(self._allowance[self.progress.completed_index])
         if collided and p.end_on_collision:
             self.status = "Failed - Agent collided"
         elif self.progress.arrived:
@@ -195,25 +203,60 @@ class Criteria:
         elif now >= self.timeout:
             self.status = "Failed - Agent timed out"
             self._count("route_timeout", x, y)
+        elif p.tick_cap and self.ticks > p.tick_cap:
+            self.status = "Failed - TickRuntime"
 
-    def add(self, kind: str, x: float, y: float, actor: str = "") -> None:
-        """Count an infraction that another judge found (a scenario's time-out)."""
-        self._count(kind, x, y, actor)
+    @property
+    def standing(self) -> float:
+        """Seconds for which the ego has been standing."""
+        return 0.0 if self._stood_since is None else self.time - self._stood_since
+
+    def judge(self, verdict: str, x: float, y: float, scenario: str) -> None:
+        """Take what a scenario says about the ego, where the protocol counts it.
+
+        Args:
+            verdict: one of ``VERDICTS``.
+            x: world place of the ego, metres; ``y`` likewise.
+            y: metres.
+            scenario: the scenario's name.
+
+        Raises:
+            CraftError: a verdict that there is not.
+
+        """
+        if verdict not in VERDICTS:
+            raise CraftError(f"scenario '{scenario}' gave the verdict '{verdict}'; known are {', '.join(VERDICTS)}")
+        if getattr(self.parameters, verdict):
+            self._count(verdict, x, y, scenario)
 
     @property
     def outside_percent(self) -> float:
         """Percent of the driven distance outside the route's lanes (leaderboard OutsideRouteLanes)."""
+        if self.outside is not None:
+            return self.outside.percent
         return 100.0 * self._outside / self.progress.travelled if self.progress.travelled > 0.0 else 0.0
 
     def record(self) -> dict[str, Any]:
         """Return the fields of a ``RouteRecord`` that the criteria know."""
         status = self.status or "Failed"
-        spotless = not self.counts and math.isclose(self.outside_percent, 0.0)
+        speeds = self.speeds.close()
+        spotless = not self.counts and math.isclose(self.outside_percent, 0.0) and not speeds
         return {
             "status": "Perfect" if status == "Completed" and spotless else status,
             "route_completion": float(self.progress.completion),
             "outside_percent": min(self.outside_percent, 100.0),
+            **({"outside_m": self.outside.metres} if self.outside is not None else {}),
             "length_m": float(self.progress.along[-1]),
             "duration_s": float(self.time),
+            **({"min_speed": list(speeds)} if speeds else {}),
             **self.counts,
         }
+
+
+def _allowance(route: "Route", share: float) -> np.ndarray:
+    """Return [N] seconds that driving up to each point of a route adds to its time-out."""
+    along, limit = np.asarray(route.s, np.float64), np.asarray(route.speed_limit, np.float64)
+    if share <= 0.0:
+        return np.zeros(len(along))
+    seconds = np.diff(along) / np.maximum(share * limit[1:], 0.1)
+    return np.concatenate([[0.0], np.cumsum(seconds)])

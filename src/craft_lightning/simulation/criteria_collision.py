@@ -139,6 +139,40 @@ class CollisionCriterion:
         return counted
 
 
+class LeaderboardCollisions:
+    """Decides which contacts count, exactly as scenario_runner's CollisionTest (branch leaderboard-2.0).
+
+    Ignored are contacts of an ego slower than ``min_speed``, with the actor of the last collision within ``memory``
+    seconds of it, and with anything until the ego is ``radius`` metres away from the last collision.
+
+    Args:
+        min_speed: m/s.
+        memory: seconds.
+        radius: metres.
+
+    """
+
+    def __init__(self, min_speed: float = 0.1, memory: float = 5.0, radius: float = 5.0) -> None:
+        self.min_speed, self.memory, self.radius = min_speed, memory, radius
+        self._actor: tuple[int, float] | None = None
+        self._place: tuple[float, float] | None = None
+
+    def update(self, contacts: list[Contact], x: float, y: float, speed: float, now: float) -> list[Collision]:
+        """Return the collisions among the contacts of a tick; arguments as in ``CollisionCriterion``."""
+        if self._actor is not None and now - self._actor[1] > self.memory:
+            self._actor = None
+        if self._place is not None and math.hypot(x - self._place[0], y - self._place[1]) > self.radius:
+            self._place = None
+        counted: list[Collision] = []
+        for contact in contacts:
+            same = self._actor is not None and self._actor[0] == contact.other_id
+            if same or self._place is not None or abs(speed) < self.min_speed:
+                continue
+            self._actor, self._place = (contact.other_id, now), (x, y)
+            counted.append(Collision(collision_category(contact.other_type), contact))
+        return counted
+
+
 def collision_category(type_id: str) -> str:
     """Return vehicle, pedestrian or layout for the blueprint id of what was hit."""
     kind = agent_kind(type_id, {})

@@ -1,6 +1,7 @@
 """One route driven in one world, a decision at a time; nothing here knows which policy decides."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import carla
@@ -10,23 +11,35 @@ from craft_lightning.control import Tracker, TrackerParameters
 from craft_lightning.conventions import EVENTS, TICK_SECONDS, TICKS_PER_DECISION, TRACKER_SECONDS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.frames import steer_to_carla
-from craft_lightning.roads.grid import RoadGrid
-from craft_lightning.roads.raster import StaticRaster
-from craft_lightning.roads.routing import RoutePlanner
 from craft_lightning.simulation.criteria import Criteria, CriteriaParameters, Incident
 from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
+from craft_lightning.simulation.criteria_speed import BackgroundSpeed
 from craft_lightning.simulation.expert import Expert
-from craft_lightning.simulation.observation import BirdsEye, observe
+from craft_lightning.simulation.intentions import Intention
+from craft_lightning.simulation.observation import observe
+from craft_lightning.simulation.places import Place, Places
+from craft_lightning.simulation.recorder import MotionRecorder
 from craft_lightning.simulation.scenarios.base import Scenario
-from craft_lightning.simulation.scenarios.registry import build
+from craft_lightning.simulation.scenarios.registry import build, ego_place
 from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
-from craft_lightning.simulation.stage import nearby, set_weather, spawn_ego, spawn_traffic, touching, wheelbase_of
-from craft_lightning.simulation.stop_signs import stop_zones
+from craft_lightning.simulation.stage import (
+    background_vehicles,
+    blocking_vehicles,
+    nearby,
+    set_weather,
+    spawn_ego,
+    spawn_traffic,
+    touching,
+    wheelbase_of,
+)
+from craft_lightning.simulation.stop_signs import StopZone
 from craft_lightning.simulation.view import ViewReader, WorldView
 
 if TYPE_CHECKING:
+    from craft_lightning.roads.grid import RoadGrid
+    from craft_lightning.roads.network import RoadNetwork
     from craft_lightning.roads.routes import RouteConfig
     from craft_lightning.roads.routing import Route
     from craft_lightning.roads.towns import Town
@@ -47,6 +60,11 @@ class EpisodeSpec:
         walkers: pedestrians of the background traffic.
         end_on_collision: end at the first collision.
         expert: let the expert plan at every visited state (``StepResult.expert_plan``).
+        rules: fields of ``criteria.CriteriaParameters`` that differ from the world's, as a protocol prescribes.
+        ignore_stop_sign_at_origin: leave out a stop sign at the map's origin (Town07 has a phantom there).
+        clear_blocking_after: seconds of standing after which background vehicles that stand in the ego's way are
+            removed; 0 = never.
+        record_motion: record the ego's motion of every tick (``StepResult.motion``).
 
     """
 
@@ -57,6 +75,10 @@ class EpisodeSpec:
     walkers: int = 10
     end_on_collision: bool = True
     expert: bool = False
+    rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ignore_stop_sign_at_origin: bool = False
+    clear_blocking_after: float = 0.0
+    record_motion: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +114,11 @@ class EpisodeOptions:
         if self.ticks_per_decision < 1 or self.settle_ticks < 1:
             raise CraftError("episode.ticks_per_decision and episode.settle_ticks must be at least 1; correct them")
 
-    def criteria(self, end_on_collision: bool) -> CriteriaParameters:
+    def criteria(self, spec: EpisodeSpec) -> CriteriaParameters:
         """Return the criteria's limits of an episode."""
         names = {field.name for field in dataclasses.fields(CriteriaParameters)}
         shared = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        return CriteriaParameters(end_on_collision=end_on_collision, **shared)
+        return CriteriaParameters(**{"end_on_collision": spec.end_on_collision, **shared, **spec.rules})
 
 
 @dataclasses.dataclass
@@ -111,6 +133,7 @@ class StepResult:
         record: fields of a ``metrics.records.RouteRecord`` where done, else None.
         expert_plan: [40, 3] float32 ego frame, the expert's plan from the state reached, where it was asked for.
         incidents: what went wrong during the decision.
+        motion: [ticks, len(recorder.COLUMNS)] where done and asked for, else None.
 
     """
 
@@ -121,6 +144,7 @@ class StepResult:
     record: dict[str, Any] | None
     expert_plan: np.ndarray | None
     incidents: list[Incident]
+    motion: np.ndarray | None = None
 
 
 class RouteEpisode:
@@ -131,8 +155,11 @@ class RouteEpisode:
         town: its town.
         options: what all episodes share.
         tracker: parameters of the tracker.
+        atlas: towns between which routes may change: name in route files -> built-in name or path of an OpenDRIVE file;
+            their order is that of the road grids that scenes index. Empty = all routes are in ``town``.
 
     Attributes:
+        places: where the session is, and where it can be.
         view: the newest full view.
         route: the planned route of the running episode.
         criteria: its criteria.
@@ -145,13 +172,11 @@ class RouteEpisode:
         town: "Town",
         options: EpisodeOptions | None = None,
         tracker: TrackerParameters | None = None,
+        atlas: Mapping[str, str] | None = None,
     ) -> None:
-        self.session, self.town, self.options = session, town, options or EpisodeOptions()
-        self.network = town.network
-        self.grid = RoadGrid.from_network(self.network)
-        self._bird = BirdsEye(StaticRaster.from_network(self.network))
-        self._planner = RoutePlanner(self.network)
-        self._zones = stop_zones(session.world.get_map())
+        self.session, self.options = session, options or EpisodeOptions()
+        self.places = Places(session, town, self.options.town_index, atlas or {})
+        self._zones: list[StopZone] = []
         self._tracker = Tracker(tracker)
         self.reader = ViewReader(session.world)
         self.spec: EpisodeSpec | None = None
@@ -164,9 +189,32 @@ class RouteEpisode:
         self._expert: Expert | None = None
         self._plan: np.ndarray | None = None
         self._scenarios: list[Scenario] = []
+        self._heard: dict[int, int] = {}  # verdicts taken of each scenario
+        self._background: BackgroundSpeed | None = None
+        self._recorder: MotionRecorder | None = None
         self._steer = 0.0
         self._clear = True
         self._done = True
+
+    @property
+    def place(self) -> Place:
+        """The town that the session is in, with its arrays."""
+        return self.places.here
+
+    @property
+    def town(self) -> "Town":
+        """The town that the session is in."""
+        return self.place.town
+
+    @property
+    def network(self) -> "RoadNetwork":
+        """Its road network."""
+        return self.place.town.network
+
+    @property
+    def grid(self) -> "RoadGrid":
+        """Its road grid."""
+        return self.place.grid
 
     # -- begin and end ---------------------------------------------------------------------------------------------
 
@@ -180,21 +228,31 @@ class RouteEpisode:
         """
         self.clear()
         self.spec = spec
-        self.route = route = self._planner.plan_route(spec.route)
         session = self.session
-        x, y, z, yaw = (float(column[0]) for column in (route.xy[:, 0], route.xy[:, 1], route.z, route.heading))
-        self._ego = spawn_ego(session, self.options.ego, x, y, z, yaw)
+        if self.places.enter(spec.route.town):
+            self.reader = ViewReader(session.world)
+        place = self.place
+        self.route = route = place.planner.plan_route(spec.route)
+        self._ego = spawn_ego(session, self.options.ego, *ego_place(spec.route.scenarios, route, self.network))
         self._sensor = CollisionSensor(session, self._ego)
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
         self._scenarios = [build(config, session, route, spec.seed, self.network) for config in spec.route.scenarios]
         spawn_traffic(session, spec.seed, spec.vehicles, spec.walkers)
+        if spec.vehicles <= 0 and spec.walkers <= 0:
+            # Traffic sets the lights by its seed; without it they would go on where the last episode left them.
+            session.world.reset_all_traffic_lights()
         self.reader.ego_id = int(self._ego.id)
         self.reader.watch.clear()
         self.reader.watch_signals.clear()
 
         lines = route_lines(self.network, route)
-        self.criteria = Criteria(self.grid, route, lines, self._zones, self.options.criteria(spec.end_on_collision))
+        parameters = self.options.criteria(spec)
+        self._zones = [zone for zone in place.zones if not (spec.ignore_stop_sign_at_origin and zone.holds_origin())]
+        table = place.lanes if parameters.leaderboard else None
+        self.criteria = Criteria(place.grid, route, lines, self._zones, parameters, table)
+        self._background = BackgroundSpeed(session.world) if parameters.min_speed_checkpoints else None
+        self._recorder = MotionRecorder(session.world, int(self._ego.id)) if spec.record_motion else None
         self._tracker.reset()
         self._steer, self._done, self._plan = 0.0, False, None
         for _ in range(self.options.settle_ticks):
@@ -205,8 +263,8 @@ class RouteEpisode:
         length = float(self.view.length[self.view.ego])
         wheelbase = wheelbase_of(self._ego, length)
         probe = self.criteria.lanes.probe
-        self._scene = SceneReader(self.options.town_index, probe, route, lines, self._zones, wheelbase)
-        self._expert = Expert(self.network, route)
+        self._scene = SceneReader(place.index, probe, route, lines, self._zones, wheelbase)
+        self._expert = Expert(self.network, route, zones=self._zones)
         self._look()
         self.criteria.progress.update(*self.view.ego_pose[:2])
         return self._result(np.zeros(len(EVENTS), bool), 0)
@@ -216,6 +274,7 @@ class RouteEpisode:
         for scenario in self._scenarios:
             scenario.clean_up()
         self._scenarios = []
+        self._heard.clear()
         self.reader.ego_id = -1
         self._ego = None
         self._done = True
@@ -243,21 +302,32 @@ class RouteEpisode:
         for tick in range(ticks):
             if tick % _TICKS_PER_CONTROL == 0:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
-                self._ego.apply_control(
-                    carla.VehicleControl(throttle=throttle, steer=steer_to_carla(self._steer), brake=brake)
-                )
+                self._control(throttle, self._steer, brake)
             frame = self.session.tick()
             view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
             self._check_frame(view, frame)
             self._play(view)
             contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
-            flags |= self.criteria.tick(view, contacts, self._clear)
+            background = self._background.mean() if self._background is not None else None
+            self.criteria.wrong_way_permitted = self._wrong_way_permitted()
+            flags |= self.criteria.tick(view, contacts, self._clear, background)
+            if self._recorder is not None:
+                self._recorder.tick()
             if self.criteria.status:
                 view = self.reader.read()
+                self._conclude()
                 break
         self.view = view
         self._look()
+        self._clear_the_way()
         return self._result(flags, noted)
+
+    def _control(self, throttle: float, steer: float, brake: float) -> None:
+        """Send the ego's control, as far as the scenarios let it through."""
+        for scenario in self._scenarios:
+            if scenario.triggered and not scenario.finished:
+                throttle, steer, brake = scenario.disturb(throttle, steer, brake)
+        self._ego.apply_control(carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake))
 
     def _play(self, view: WorldView) -> None:
         """Tick the scenarios that are not over and watch their actors."""
@@ -265,6 +335,38 @@ class RouteEpisode:
             if not scenario.finished:
                 scenario.tick(view)
                 self.reader.watch |= scenario.actor_ids
+                self._hear(scenario)
+
+    def _clear_the_way(self) -> None:
+        """Remove background vehicles that block a standing ego, where the protocol does."""
+        patience = self.spec.clear_blocking_after if self.spec is not None else 0.0
+        if not patience or self.criteria.status or self.criteria.standing < patience:
+            return
+        played: set[int] = set().union(*(scenario.actor_ids for scenario in self._scenarios))
+        self.session.remove_others(blocking_vehicles(self.view, played))
+
+    def _wrong_way_permitted(self) -> bool:
+        """Whether a scenario that plays leaves the ego no way but the oncoming lane."""
+        return any(
+            "opposite_lane" in scenario.permits
+            for scenario in self._scenarios
+            if scenario.triggered and not scenario.finished
+        )
+
+    def _conclude(self) -> None:
+        """End the scenarios that still play: some judge the ego only then."""
+        for scenario in self._scenarios:
+            if scenario.triggered and not scenario.finished:
+                scenario.clean_up()
+                self._hear(scenario)
+
+    def _hear(self, scenario: Scenario) -> None:
+        """Hand what a scenario says about the ego to the criteria, once."""
+        x, y, _ = self.view.ego_pose
+        heard = self._heard.get(id(scenario), 0)
+        for verdict in scenario.verdicts[heard:]:
+            self.criteria.judge(verdict, x, y, scenario.config.name)
+        self._heard[id(scenario)] = len(scenario.verdicts)
 
     def expert_step(self) -> StepResult:
         """Let the expert drive one decision with its plan from the state reached last."""
@@ -275,7 +377,11 @@ class RouteEpisode:
     def _expert_plan(self) -> np.ndarray:
         if self._expert is None:
             raise CraftError("the episode has not begun; call reset before expert_step")
-        return self._expert.plan(self.view).astype(np.float32)
+        return self._expert.plan(self.view, self.intentions()).astype(np.float32)
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the vehicles of the scenarios will go, by actor id."""
+        return {actor: one for scenario in self._scenarios for actor, one in scenario.intentions().items()}
 
     def _check_frame(self, view: WorldView, frame: int) -> None:
         if view.frame < frame:
@@ -285,8 +391,10 @@ class RouteEpisode:
 
     def _look(self) -> None:
         """Prepare the light reads until the next full one."""
-        played = (scenario.actor_ids for scenario in self._scenarios)
-        self.reader.watch = nearby(self.view).union(*played)
+        played: set[int] = set().union(*(scenario.actor_ids for scenario in self._scenarios))
+        self.reader.watch = nearby(self.view) | played
+        if self._background is not None:
+            self._background.watch(background_vehicles(self.view, played))
         self.reader.watch_signals = self.criteria.lights.near(self.criteria.progress.s)
         self._clear = path_clear(self.view, self.criteria.progress)
 
@@ -297,13 +405,14 @@ class RouteEpisode:
         if self.spec is not None and self.spec.expert and not self._done:
             self._plan = self._expert_plan()
         return StepResult(
-            observation=observe(self._bird, self.view, progress, self._scene.lines, self._steer),
+            observation=observe(self.place.bird, self.view, progress, self._scene.lines, self._steer),
             scene=self._scene.read(self.view, progress, self._steer),
             events=flags.astype(np.float32),
             done=self._done,
             record=self._record() if self._done else None,
             expert_plan=self._plan,
             incidents=criteria.incidents[noted:],
+            motion=self._recorder.table() if self._done and self._recorder is not None else None,
         )
 
     def _record(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,13 @@ import numpy as np
 from craft_lightning.conventions import AGENT_NONE, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER, TRACKER_SECONDS
 from craft_lightning.simulation import speed_profile
 from craft_lightning.simulation.corridor import Corridor, Occupancy, occupancy
+from craft_lightning.simulation.intentions import Intention
+from craft_lightning.simulation.merging import makes_room
 from craft_lightning.simulation.prediction import LanePaths, Prediction, line_state, predict
 from craft_lightning.simulation.reference_path import ReferencePath
 from craft_lightning.simulation.speed_profile import Obstacle, SpeedParameters
+from craft_lightning.simulation.stop_signs import StopZone
+from craft_lightning.simulation.stopping import StopPlaces
 from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView
 
 if TYPE_CHECKING:
@@ -76,14 +81,21 @@ class Expert:
         network: the town.
         route: the route to drive.
         parameters: how to drive.
+        zones: stop signs of the town.
 
     Attributes:
-        reason: why the newest plan is slower than a free road allows: "free", "light", "follow <id>", "yield <id>" or
-            "emergency <id>".
+        reason: why the newest plan is slower than a free road allows: "free", "light", "sign", "follow <id>",
+            "yield <id>" or "emergency <id>".
 
     """
 
-    def __init__(self, network: "RoadNetwork", route: "Route", parameters: ExpertParameters | None = None) -> None:
+    def __init__(
+        self,
+        network: "RoadNetwork",
+        route: "Route",
+        parameters: ExpertParameters | None = None,
+        zones: Sequence[StopZone] = (),
+    ) -> None:
         self.parameters = parameters or ExpertParameters()
         self.reason = "free"
         self._lanes = LanePaths.of(network)
@@ -91,13 +103,15 @@ class Expert:
         self._limits = speed_profile.speed_limits(
             self._path.xy, self._path.s, self._path.speed_limit, self.parameters.speed
         ).tolist()
+        self._signs = StopPlaces(zones, self._path.xy)
         self._standing_since: float | None = None
 
-    def plan(self, view: WorldView) -> np.ndarray:
+    def plan(self, view: WorldView, intentions: Mapping[int, Intention] | None = None) -> np.ndarray:
         """Return the poses [40, 3] of the next four seconds, 0.1 s apart, in the ego frame (x, y, yaw).
 
         Args:
             view: a complete view with an ego.
+            intentions: where others will go, by actor id; the rest is predicted.
 
         """
         x, y, yaw = view.ego_pose
@@ -107,7 +121,7 @@ class Expert:
         direction = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))
         ego = view.ego
         corridor = Corridor(xy, s, np.cos(direction), np.sin(direction), 0.5 * float(view.width[ego]))
-        places = self._longitudinal(view, corridor, start, speed)
+        places = self._longitudinal(view, corridor, start, speed, intentions)
 
         place = places[1 : PLAN_POSES + 1]
         px, py = np.interp(place, s, xy[:, 0]) - x, np.interp(place, s, xy[:, 1]) - y
@@ -118,13 +132,23 @@ class Expert:
 
     # -- speed -----------------------------------------------------------------------------------------------------
 
-    def _longitudinal(self, view: WorldView, corridor: Corridor, start: float, speed: float) -> np.ndarray:
+    def _longitudinal(
+        self,
+        view: WorldView,
+        corridor: Corridor,
+        start: float,
+        speed: float,
+        intentions: Mapping[int, Intention] | None,
+    ) -> np.ndarray:
         """Return the metres of path [_STEPS + 1] of the ego's centre, 0.1 s apart, now included."""
         p = self.parameters
         front = 0.5 * float(view.length[view.ego])
-        rows, prediction, met = self._others(view, corridor)
+        rows, prediction, met = self._others(view, corridor, intentions)
         obstacles = self._light_obstacles(view, start, front, speed)
         reasons = ["light"] * len(obstacles)
+        for place in self._signs.ahead(view.ego_pose, start, front, speed):
+            obstacles.append(self._line(place))
+            reasons.append("sign")
 
         def drive() -> tuple[np.ndarray, int]:
             return speed_profile.drive(start, speed, front, _STEPS, self._limits, 0.0, obstacles, p.speed)
@@ -140,7 +164,8 @@ class Expert:
         patience = 1.0 if self._waited(view, speed) < p.patience else 0.5
         danger = -1
         for _ in range(_MAX_YIELDS):
-            hypothesis, step = self._conflict(places, front, met, ignored, patience)
+            polite = makes_room(places[::_RATIO], TRACKER_SECONDS * _RATIO, front, met, prediction.speed)
+            hypothesis, step = self._conflict(places, front, met, ignored | polite, patience)
             if hypothesis < 0:
                 break
             ignored[hypothesis] = True
@@ -179,12 +204,19 @@ class Expert:
             braking = p.red_braking if state == LIGHT_RED else p.yellow_braking
             if speed * speed > 2.0 * braking * max(gap, 0.0) + 0.5:
                 continue
-            obstacles.append(Obstacle([place - p.line_gap] * (_STEPS + 1), [0.0] * (_STEPS + 1), [0.6] * (_STEPS + 1)))
+            obstacles.append(self._line(place))
         return obstacles
+
+    def _line(self, place: float) -> Obstacle:
+        """Make the obstacle of a line across the path at which the ego stops."""
+        barrier = place - self.parameters.line_gap
+        return Obstacle([barrier] * (_STEPS + 1), [0.0] * (_STEPS + 1), [0.6] * (_STEPS + 1))
 
     # -- the others ------------------------------------------------------------------------------------------------
 
-    def _others(self, view: WorldView, corridor: Corridor) -> tuple[np.ndarray, Prediction, Occupancy]:
+    def _others(
+        self, view: WorldView, corridor: Corridor, intentions: Mapping[int, Intention] | None
+    ) -> tuple[np.ndarray, Prediction, Occupancy]:
         """Return the row [H], the prediction and the occupancy of every hypothesis that matters."""
         p = self.parameters
         x, y, yaw = view.ego_pose
@@ -198,7 +230,7 @@ class Expert:
         wanted &= ~((ahead < 0.0) & (np.abs(aside) < 1.5) & (np.cos(view.yaw - yaw) > 0.5))
         # What is under or above the road does not count (parked actors of other scenarios, bridges).
         wanted &= np.abs(view.z - view.z[ego]) < 5.0
-        prediction = predict(self._lanes, view, np.flatnonzero(wanted))
+        prediction = predict(self._lanes, view, np.flatnonzero(wanted), intentions)
         rows = prediction.row
         kind = view.kind[rows]
         margin = np.full(len(rows), p.vehicle_margin)

@@ -86,6 +86,7 @@ class EmbeddedServer:
         town: built-in town or path of an OpenDRIVE file.
         port: RPC port; 0 picks a free block of ports.
         timeout: seconds the server may take until it listens.
+        maps: folder of further OpenDRIVE files that clients may load by their stem; "" = none.
 
     Attributes:
         host: where it listens (loopback only).
@@ -93,7 +94,8 @@ class EmbeddedServer:
 
     """
 
-    def __init__(self, town: str = "craftville", port: int = 0, timeout: float = 120.0) -> None:
+    def __init__(self, town: str = "craftville", port: int = 0, timeout: float = 120.0, maps: str = "") -> None:
+        self.maps = maps
         self.town, self.host, self.port, self.timeout = town, "127.0.0.1", port, timeout
         self._wanted = port
         self._block: PortBlock | None = None
@@ -136,6 +138,7 @@ class EmbeddedServer:
     def _launch(self, port: int) -> None:
         command = [sys.executable, "-m", "craft_lightning.simulation.embedded", "--port", str(port)]
         command += ["--town", self.town, "--parent-pid", str(os.getpid())]
+        command += ["--maps", self.maps] if self.maps else []
         # A file rather than a pipe: nobody has to drain it, and it is there when something goes wrong.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

@@ -2,12 +2,14 @@
 
 import dataclasses
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER
+from craft_lightning.simulation.intentions import Intention, foresee
 from craft_lightning.simulation.view import (
     LIGHT_GREEN,
     LIGHT_OFF,
@@ -180,19 +182,34 @@ def line_state(view: WorldView, signals: tuple[str, ...]) -> int:
     return LIGHT_UNKNOWN
 
 
-def predict(paths: LanePaths, view: WorldView, rows: np.ndarray) -> Prediction:
+def predict(
+    paths: LanePaths, view: WorldView, rows: np.ndarray, intentions: Mapping[int, Intention] | None = None
+) -> Prediction:
     """Predict the agents in ``rows`` for six seconds.
 
     Vehicles keep their speed, or their braking until they stand, along their lanes and all ways on from the next fork,
     and stop at red and yellow lines that they can still stop at; off the lanes they and all walkers go straight on.
+    Whose intentions are known keeps to them.
 
     Args:
         paths: lanes of the town.
         view: a complete view.
         rows: [N] rows of the agents.
+        intentions: by actor id.
 
     """
     time = PREDICTION_SECONDS * np.arange(PREDICTION_STEPS + 1)
+    known = [row for row in rows.tolist() if intentions and int(view.ids[row]) in intentions]
+    if intentions and known:
+        plans = [intentions[int(view.ids[row])] for row in known]
+        foreseen = Prediction(np.array(known), *foresee(plans, view.speed[known], time))
+        rest = predict(paths, view, rows[~np.isin(rows, known)])
+        return Prediction(
+            *(
+                np.concatenate([getattr(rest, field.name), getattr(foreseen, field.name)])
+                for field in dataclasses.fields(Prediction)
+            )
+        )
     kind = view.kind[rows]
     on_road = (kind == AGENT_VEHICLE) | (kind == AGENT_CYCLIST)
     lane = np.full(len(rows), -1)

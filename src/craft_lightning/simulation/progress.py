@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 _WINDOW = 30  # points searched ahead of the last projection: a route that crosses itself cannot jump
 _COMPLETION_WINDOW = 2  # waypoints looked ahead by the leaderboard's RouteCompletion
 _ARRIVED_SHARE, _ARRIVED_METRES = 0.99, 10.0
-_DEVIATION_METRES, _DEVIATION_SOFT_METRES, _DEVIATION_SOFT_SHARE = 30.0, 15.0, 0.3
 
 
 class RouteProgress:
@@ -19,6 +18,10 @@ class RouteProgress:
 
     Args:
         route: the route, points about 1 m apart.
+        deviation: metres from the route at which it is lost.
+        far: metres from the route that count as far.
+        far_share: share of the route driven so far away at which it is lost, too.
+        far_along_route: measure that share along the route (as the leaderboard does) instead of along the ego's way.
 
     Attributes:
         index: first point of the piece of the route that is nearest to the ego in the search window.
@@ -27,12 +30,20 @@ class RouteProgress:
         distance: metres from the nearest piece of the route.
         completed_index: last waypoint that the ego has passed.
         travelled: metres driven by the ego.
-        far: metres driven while farther than 15 m from the route.
+        far: metres driven while far from the route.
 
     """
 
-    def __init__(self, route: "Route") -> None:
+    def __init__(
+        self,
+        route: "Route",
+        deviation: float = 30.0,
+        far: float = 15.0,
+        far_share: float = 0.3,
+        far_along_route: bool = False,
+    ) -> None:
         self.route = route
+        self._deviation, self._far, self._far_share, self._far_along_route = deviation, far, far_share, far_along_route
         self.along = np.asarray(route.s, np.float64)
         self._points = np.asarray(route.xy).tolist()  # scalar reads in the hot loop
         self._headings = np.asarray(route.heading).tolist()
@@ -57,17 +68,18 @@ class RouteProgress:
     @property
     def deviated(self) -> bool:
         """Whether the route is lost: > 30 m away, or > 30 % of the route driven at > 15 m (leaderboard InRoute)."""
-        return self.distance > _DEVIATION_METRES or self.far > _DEVIATION_SOFT_SHARE * float(self.along[-1])
+        return self.distance > self._deviation or self.far > self._far_share * float(self.along[-1])
 
     def update(self, x: float, y: float) -> None:
         """Take the ego's new place, world frame, metres."""
         moved = 0.0 if self._last is None else math.hypot(x - self._last[0], y - self._last[1])
         self._last = (x, y)
         self.travelled += moved
+        before = self.s
         self.index, self.s, self.offset = self.route.project(x, y, self.index, _WINDOW)
         self.distance = abs(self.offset)
-        if self.distance > _DEVIATION_SOFT_METRES:
-            self.far += moved
+        if self.distance > self._far:
+            self.far += self.s - before if self._far_along_route else moved
         self._complete(x, y)
 
     def _complete(self, x: float, y: float) -> None:

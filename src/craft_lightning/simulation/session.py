@@ -99,6 +99,24 @@ class Session:
             stacklevel=3,
         )
 
+    def change_town(self, town: "Town") -> None:
+        """Load another town; everything that was spawned must be destroyed before.
+
+        Actors' ids begin anew, so whoever remembers some must forget them.
+
+        Raises:
+            CraftError: the server cannot load the town.
+            WorldError: the server failed.
+
+        """
+        self._actors.clear()  # what is left dies with the town
+        self.town = town
+        with self._answers("load_world"):
+            self._load_town()
+            # Loading resets the settings of an Unreal server.
+            self._synchronise()
+            self.blueprints = self.world.get_blueprint_library()
+
     def _synchronise(self) -> None:
         settings = self.world.get_settings()
         settings.synchronous_mode = True
@@ -208,6 +226,13 @@ class Session:
                     self.client.apply_batch_sync([carla.command.DestroyActor(actor) for actor in group], False)
         if tick:
             self.tick()
+
+    def remove_others(self, actors: Iterable[int]) -> None:
+        """Destroy actors by id that this session did not spawn; the next tick carries it out."""
+        commands = [carla.command.DestroyActor(actor) for actor in actors]
+        if commands:
+            with self._answers("destroy"):
+                self.client.apply_batch_sync(commands, False)
 
     def close(self) -> None:
         """Destroy what was spawned and give the settings back; quiet where the server is already gone."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import carla
+import numpy as np
 
+from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE
 from craft_lightning.errors import WorldError
 from craft_lightning.frames import pose_to_carla
 from craft_lightning.simulation.session import Session
@@ -121,3 +123,33 @@ def nearby(view: WorldView, radius: float = 25.0) -> set[int]:
     rows = view.others
     gap = (view.x[rows] - view.x[view.ego]) ** 2 + (view.y[rows] - view.y[view.ego]) ** 2
     return {int(actor) for actor in view.ids[rows[gap < radius * radius]]}
+
+
+def background_vehicles(view: WorldView, played: set[int]) -> list[int]:
+    """Return the ids of the vehicles and cycles that are neither the ego nor a scenario's.
+
+    Args:
+        view: a full view.
+        played: ids of the scenarios' actors.
+
+    """
+    vehicles = np.isin(view.kind, (AGENT_VEHICLE, AGENT_CYCLIST))
+    vehicles[view.ego] = False
+    return [int(actor) for actor in view.ids[vehicles] if int(actor) not in played]
+
+
+def blocking_vehicles(view: WorldView, played: set[int], reach: float = 12.0) -> list[int]:
+    """Return the ids of the background vehicles that stand in front of the ego.
+
+    Args:
+        view: a full view.
+        played: ids of the scenarios' actors.
+        reach: metres from the ego's centre.
+
+    """
+    ego = view.ego
+    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
+    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
+    ahead, beside = dx * cos + dy * sin, dy * cos - dx * sin
+    near = (ahead > 0.0) & (ahead < reach) & (abs(beside) < 2.0) & (abs(view.speed) < 0.1)
+    return [actor for actor in background_vehicles(view, played) if near[int(np.searchsorted(view.ids, actor))]]

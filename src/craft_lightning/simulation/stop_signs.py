@@ -32,6 +32,10 @@ class StopZone:
     half_length: float
     half_width: float
 
+    def holds_origin(self) -> bool:
+        """Whether the zone is at the origin of the map, where a file's forgotten signs stand."""
+        return math.hypot(self.x, self.y) < _ZONE_METRES
+
     def holds(self, x: float, y: float, yaw: float) -> bool:
         """Whether a car at (x, y) that drives the lane's way is inside."""
         cos, sin = math.cos(self.heading), math.sin(self.heading)

@@ -1,17 +1,18 @@
-"""Make the built-in town: ``python -m craft_lightning.roads.towns.build``.
+"""Make the built-in towns: ``python -m craft_lightning.roads.towns.build [NAME ...]``.
 
-A seeded street plan (an irregular grid with wide main streets, narrow side streets and a few missing links, so that
-there are four-arm, three-arm and corner junctions) is written as SUMO node and edge files; ``netconvert`` turns it
-into a SUMO net and, in the same run, into OpenDRIVE. Two route suites, one to train on and one that judges, are drawn
-on the result. The same parameters give the same bytes.
+``craftville``: a seeded street plan (an irregular grid with wide main streets, narrow side streets and a few missing
+links, so that there are four-arm, three-arm and corner junctions) is written as SUMO node and edge files;
+``netconvert`` turns it into a SUMO net and, in the same run, into OpenDRIVE. Two route suites, one to train on and one
+that judges, are drawn on the result. The other towns are drawn by hand, each in a file of its name, and written by
+``writing``. Either way the same plan gives the same bytes.
 """
 
 import argparse
 import dataclasses
 import gzip
 import json
-import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -20,10 +21,22 @@ import numpy as np
 from craft_lightning.roads.generate import write_suites
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.opendrive import load_opendrive
+from craft_lightning.roads.towns.craftfield import craftfield
+from craft_lightning.roads.towns.craftside import craftside
+from craft_lightning.roads.towns.craftway import craftway
 from craft_lightning.roads.towns.lights import rewrite_town
+from craft_lightning.roads.towns.loading import BUILT_IN
 from craft_lightning.roads.towns.netconvert import run_netconvert
+from craft_lightning.roads.towns.plan import TownPlan
+from craft_lightning.roads.towns.writing import stable, write_town
 
 KILOMETRES_PER_HOUR = 1.0 / 3.6
+PLANS: dict[str, Callable[[], TownPlan]] = {
+    "craftway": craftway,
+    "craftfield": craftfield,
+    "craftside": craftside,
+}
+"""Plans of the towns that are drawn by hand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +278,7 @@ def build_town(directory: Path, parameters: TownParameters | None = None) -> tup
             what=f"the street plan of {parameters.name}",
         )
         road_text, net_text = rewrite_town(
-            _stable((folder / "town.xodr").read_text()), _stable((folder / "town.net.xml").read_text())
+            stable((folder / "town.xodr").read_text()), stable((folder / "town.net.xml").read_text())
         )
         xodr.write_text(road_text)
         # A gzip header holds name and time of day; mtime 0 and no name keep the bytes the same.
@@ -274,21 +287,34 @@ def build_town(directory: Path, parameters: TownParameters | None = None) -> tup
     return xodr, net
 
 
-def _stable(text: str) -> str:
-    """Drop what changes from run to run: the generator's comment and the header's date."""
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    return re.sub(r' date="[^"]*"', ' date="1970-01-01T00:00:00"', text)
+def build(name: str, directory: Path) -> None:
+    """Write the files of one built-in town, for ``craftville`` its route suites too, into ``directory``.
+
+    Raises:
+        CraftError: netconvert failed.
+
+    """
+    if name in PLANS:
+        write_town(directory, PLANS[name]())
+        return
+    xodr, _ = build_town(directory)
+    network = RoadNetwork.from_opendrive(load_opendrive(xodr, name=name))
+    write_suites(network, directory, town=name)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Build the town and its two route suites into the package folder (or ``--directory``)."""
-    parser = argparse.ArgumentParser(description="Build the built-in town and its route suites.")
+    """Build towns into the package folder (or ``--directory``)."""
+    parser = argparse.ArgumentParser(description="Build the built-in towns.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which ones, of {', '.join(BUILT_IN)}; all by default"
+    )
     parser.add_argument("--directory", type=Path, default=Path(__file__).parent, help="where to write the files")
     options = parser.parse_args(arguments)
-    xodr, _ = build_town(options.directory)
-    name = TownParameters().name
-    network = RoadNetwork.from_opendrive(load_opendrive(xodr, name=name))
-    write_suites(network, options.directory, town=name)
+    unknown = sorted(set(options.names) - set(BUILT_IN))
+    if unknown:
+        parser.error(f"there is no built-in town '{unknown[0]}'; name some of {', '.join(BUILT_IN)}")
+    for name in options.names or BUILT_IN:
+        build(name, options.directory)
 
 
 if __name__ == "__main__":

@@ -61,16 +61,35 @@ def rewrite_town(xodr: str, net: str) -> tuple[str, str]:
             continue
         signal_of_edge[edge] = str(_FIRST_SIGNAL_ID + len(signal_of_edge))
         _one_signal(road, signals, signal_of_edge[edge], light_of_edge[edge])
-    _add_controllers(root, sumo, signal_of_edge, light_of_edge, links)
+    add_controllers(root, sumo, signal_of_edge, light_of_edge, links)
+    name_links(sumo, signal_of_edge, light_of_edge, links)
+    return document_text(root), document_text(sumo)
+
+
+def name_links(
+    sumo: ElementTree.Element,
+    signal_of_edge: dict[str, str],
+    light_of_edge: dict[str, str],
+    links: dict[str, list[int]],
+) -> None:
+    """Write into every SUMO program which OpenDRIVE signal each of its links obeys.
+
+    Args:
+        sumo: the net.
+        signal_of_edge: OpenDRIVE id of the light at the end of an edge.
+        light_of_edge: SUMO program that rules the end of an edge.
+        links: link indices of an edge in that program.
+
+    """
     for logic in sumo.iter("tlLogic"):
         for edge, signal in signal_of_edge.items():
             if light_of_edge[edge] == logic.get("id"):
                 for index in sorted(links[edge]):
                     ElementTree.SubElement(logic, "param", {"key": f"linkSignalID:{index}", "value": signal})
-    return _text(root), _text(sumo)
 
 
-def _text(root: ElementTree.Element) -> str:
+def document_text(root: ElementTree.Element) -> str:
+    """Return an XML document as indented text."""
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -104,7 +123,7 @@ def _one_signal(road: ElementTree.Element, signals: ElementTree.Element, name: s
     ElementTree.SubElement(signal, "validity", {"fromLane": str(lane_ids[0]), "toLane": str(lane_ids[-1])})
 
 
-def _add_controllers(
+def add_controllers(
     root: ElementTree.Element,
     sumo: ElementTree.Element,
     signal_of_edge: dict[str, str],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
 
 PACKAGE = Path(__file__).parent
-BUILT_IN = ("craftville",)
+BUILT_IN = ("craftville", "craftway", "craftfield", "craftside")
 
 # Raise when the arguments below change, so that nets of older versions are not reused.
 _NET_VERSION = 1
@@ -76,7 +76,7 @@ def load_town(name_or_path: str | Path) -> Town:
 def _load(name: str, stamp: int) -> Town:
     """Load a town; ``stamp`` changes with the file, so that an edited one is read again."""
     if name in BUILT_IN:
-        # The package's own file needs no child process; its tests parse it.
+        # The package's own files need no child process; their tests parse them.
         return Town(name, load_opendrive(PACKAGE / f"{name}.xodr", check=False), PACKAGE / f"{name}.net.xml.gz")
     if not name.endswith(".xodr") and not Path(name).is_file():
         raise CraftError(

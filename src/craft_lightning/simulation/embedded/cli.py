@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=2000, help="RPC port; streams take the next one; 0: any free block")
     parser.add_argument("--town", default="craftville", help="name of a built-in town, or path of an OpenDRIVE file")
+    parser.add_argument("--maps", default="", help="folder of further OpenDRIVE files that clients may load by name")
     parser.add_argument("--parent-pid", type=int, default=0, help="end when this process ends")
     parser.add_argument(
         "--claim-version", default=wire.VERSION, help="version to claim, for testing how clients take a mismatch"
@@ -23,4 +24,4 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="tell about refused calls on standard error")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.CRITICAL, stream=sys.stderr)
-    return serve(options.town, options.port, options.parent_pid, options.claim_version)
+    return serve(options.town, options.port, options.parent_pid, options.claim_version, options.maps)

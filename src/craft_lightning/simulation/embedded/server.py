@@ -81,13 +81,14 @@ class EmbeddedServer:
         port: RPC port, 0 for any; the stream port is the next one.
         parent: process whose end also ends this server, 0 for none.
         version: protocol version that the server claims; other values than the real one only serve tests of clients.
+        maps: folder of further OpenDRIVE files that clients may load by name; "" = the folder of ``town``'s file.
 
     Raises:
         CraftError: port in use, unknown town or broken files.
 
     """
 
-    def __init__(self, town: str, port: int, parent: int = 0, version: str = wire.VERSION) -> None:
+    def __init__(self, town: str, port: int, parent: int = 0, version: str = wire.VERSION, maps: str = "") -> None:
         self._rpc_socket, self._stream_socket = open_sockets(port)
         self.port: int = self._rpc_socket.getsockname()[1]
         self._parent = parent
@@ -97,7 +98,7 @@ class EmbeddedServer:
         types = Path(self._folder.name) / "types.add.xml"
         write_types(library, types)
         self._sumo = SumoEngine(types)
-        self.world = World(TownShelf(town), library, self._sumo, self._hub, self.port + 1)
+        self.world = World(TownShelf(town, maps), library, self._sumo, self._hub, self.port + 1)
         actors, lights = ActorMethods(self.world), light_methods(self.world)
         methods = world_methods(self.world, version) | actors.table() | lights
         methods["apply_batch"] = Batches(actors, lights).apply_batch
@@ -156,10 +157,10 @@ def _alive(process: int) -> bool:
         return False
 
 
-def serve(town: str, port: int, parent: int = 0, version: str = wire.VERSION) -> int:
+def serve(town: str, port: int, parent: int = 0, version: str = wire.VERSION, maps: str = "") -> int:
     """Run a server to its end and return the exit status: 0, or 2 after one sentence about what was wrong."""
     try:
-        server = EmbeddedServer(town, port, parent, version)
+        server = EmbeddedServer(town, port, parent, version, maps)
     except CraftError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2

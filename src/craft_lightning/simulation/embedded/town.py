@@ -190,13 +190,15 @@ class TownShelf:
 
     Args:
         first: name or path of the town to begin with; other files in its folder can be loaded by their stem.
+        maps: folder of further files, instead of that of ``first``.
 
     """
 
     CUSTOM = "OpenDriveMap"
 
-    def __init__(self, first: str) -> None:
-        self._folder = Path(first).parent if first.endswith(".xodr") else None
+    def __init__(self, first: str, maps: str = "") -> None:
+        beside = Path(first).parent if first.endswith(".xodr") else None
+        self._folder = Path(maps) if maps else beside
         self._loaded: dict[str, TownAssets] = {}
         self._custom: str | None = None
         self.first = self.load(first)

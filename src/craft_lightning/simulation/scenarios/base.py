@@ -8,6 +8,7 @@ from py_trees.common import Status
 
 from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.stage import Spawner, Stage, route_position
 from craft_lightning.simulation.view import WorldView
 
@@ -43,7 +44,8 @@ class Action(py_trees.behaviour.Behaviour):
     @property
     def elapsed(self) -> float:
         """Simulated seconds since the behaviour began."""
-        return self.stage.view.time - self.began
+        # The server adds up its clock: without rounding, equal episodes would differ by a step here and there.
+        return round(self.stage.view.time - self.began, 6)
 
     def update(self) -> Status:
         """Act for one step of the tree."""
@@ -90,10 +92,16 @@ class Scenario:
         root: the py_trees behaviour that is ticked.
         triggered: whether the ego has set it off.
         finished: whether it is over and its actors are gone.
+        verdicts: what the ego is to blame for, in order: "scenario_timeout" (given here) or "yield_emergency" (given
+            by the scenario whose vehicle was not let past). The episode counts them where its protocol does.
 
     """
 
     life = 30.0  # simulated seconds from the trigger to the end at the latest
+    # What an ego cannot help doing between trigger and end, for criteria that forgive it ("opposite_lane", "shoulder").
+    permits: frozenset[str] = frozenset()
+    # Simulated seconds from the trigger after which the ego has failed to get past; reached only where life is longer.
+    timeout = 180.0
 
     def __init__(
         self,
@@ -108,7 +116,9 @@ class Scenario:
         self.stage = Stage(session, route, network, rng, route_position(route, x, y, yaw))
         self.triggered = False
         self.finished = False
+        self.verdicts: list[str] = []
         self._ticks = 0
+        self._set_off = 0.0
         self.prepare()
         story = py_trees.composites.Parallel(
             f"{config.name}: story or end of life",
@@ -130,14 +140,31 @@ class Scenario:
         """Return what happens after the trigger."""
         raise NotImplementedError
 
+    @classmethod
+    def ego_place(
+        cls, config: "ScenarioConfig", route: "Route", network: "RoadNetwork | None"
+    ) -> tuple[float, float] | None:
+        """Return where the ego begins, metres of route and metres to the left of it; None: at the route's start."""
+        del config, route, network
+        return None
+
+    def disturb(self, throttle: float, steer: float, brake: float) -> tuple[float, float, float]:
+        """Return the ego's control as the scenario lets it through; right-handed steer, positive to the left."""
+        return throttle, steer, brake
+
     def _trigger(self) -> bool:
         self.triggered = self.trigger_condition()
+        self._set_off = self.stage.view.time
         return self.triggered
 
     @property
     def actor_ids(self) -> set[int]:
         """Ids of the scenario's living actors, for ``ViewReader.watch``."""
         return {int(actor.id) for actor in self.stage.actors}
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return where the scenario's vehicles will go, by actor id, for whoever is privileged to know."""
+        return {}
 
     def tick(self, view: WorldView) -> None:
         """Play on; call it after every tick of the world with the view of that tick.
@@ -153,11 +180,19 @@ class Scenario:
             return
         self.stage.see(view)
         self.root.tick_once()
-        if self.root.status in (Status.SUCCESS, Status.FAILURE):
+        lasted = round(view.time - self._set_off, 6) if self.triggered else 0.0
+        if self.root.status == Status.RUNNING and lasted >= self.timeout:
+            self.verdicts.append("scenario_timeout")
+            self.clean_up()
+        elif self.root.status in (Status.SUCCESS, Status.FAILURE):
             self.clean_up()
 
     def clean_up(self) -> None:
-        """End the scenario and destroy its actors; the next tick of the world carries it out."""
+        """End the scenario and destroy its actors; the next tick of the world carries it out.
+
+        It is called where the story ends, with the route at the latest, and possibly again: a verdict that can only be
+        given at the end is given here, once.
+        """
         self.finished = True
         if self.root.status == Status.RUNNING:
             self.root.stop(Status.INVALID)

@@ -10,8 +10,10 @@ from py_trees.common import Status
 
 from craft_lightning.errors import CraftError
 from craft_lightning.frames import points_to_carla
+from craft_lightning.simulation.scenarios import cast
 from craft_lightning.simulation.scenarios.base import Action, Scenario, parameter
 from craft_lightning.simulation.scenarios.stage import Stage
+from craft_lightning.simulation.scenarios.tracks import roadside
 
 _REACTION = 1.3  # seconds that an attentive driver is left before it has to brake
 _BRAKING = 6.0  # m/s2 of that braking
@@ -63,8 +65,13 @@ class DynamicObjectCrossing(Scenario):
         self.start = road_edge(stage, self.place, self.side) + beside
         self.far = road_edge(stage, self.place, -self.side) + 1.0
         self.walker = self._spawn_walker()
+        if self.walker is not None:
+            self._hide()
+
+    def _hide(self) -> None:
+        """Put something between the ego and the pedestrian."""
         blocker = parameter(self.config, "blocker_model", "none")
-        if self.walker is not None and blocker.lower() not in ("", "none"):
+        if blocker.lower() not in ("", "none"):
             self._spawn_blocker(blocker)
 
     def _spawn_walker(self) -> Any | None:
@@ -107,6 +114,19 @@ class DynamicObjectCrossing(Scenario):
     def story(self) -> py_trees.behaviour.Behaviour:
         """Return: walk across the whole road."""
         return _Walk(self.stage, self)
+
+
+class ParkingCrossingPedestrian(DynamicObjectCrossing):
+    """A pedestrian steps out from behind a parked van.
+
+    Parameters as in ``DynamicObjectCrossing``, without ``blocker_model``: the van stands beside the lane, its front a
+    little before the pedestrian.
+    """
+
+    def _hide(self) -> None:
+        """Park the van."""
+        place = self.place - 4.2
+        cast.stand(self.stage, "large", place, roadside(self.stage, place, self.side))
 
 
 class _Walk(Action):
@@ -158,4 +178,7 @@ def road_edge(stage: Stage, s: float, side: float) -> float:
     return max(edge + 0.5 * _PROBE, 1.5)
 
 
-TYPES: dict[str, type[Scenario]] = {"DynamicObjectCrossing": DynamicObjectCrossing}
+TYPES: dict[str, type[Scenario]] = {
+    "DynamicObjectCrossing": DynamicObjectCrossing,
+    "ParkingCrossingPedestrian": ParkingCrossingPedestrian,
+}

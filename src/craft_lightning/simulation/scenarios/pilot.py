@@ -10,7 +10,7 @@ from craft_lightning.frames import steer_to_carla
 from craft_lightning.simulation.prediction import line_state
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.reference_path import crossed_lines
-from craft_lightning.simulation.scenarios.stage import Stage
+from craft_lightning.simulation.scenarios.stage import Stage, Track
 from craft_lightning.simulation.speed_profile import safe_speed
 from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW
 
@@ -20,7 +20,7 @@ _MEMORY = 0.6  # seconds that somebody ahead is remembered: light views show onl
 
 
 class Pilot:
-    """Drives one vehicle of a scenario along the stage's route by ``apply_control``.
+    """Drives one vehicle of a scenario along the stage's route, or a track, by ``apply_control``.
 
     Args:
         stage: shared state.
@@ -33,7 +33,7 @@ class Pilot:
 
     """
 
-    def __init__(self, stage: Stage, vehicle: Any, s: float) -> None:
+    def __init__(self, stage: Stage | Track, vehicle: Any, s: float) -> None:
         self.stage, self.vehicle = stage, vehicle
         self.s, self.speed = s, 0.0
         self.present = False

@@ -4,7 +4,9 @@ A module takes part by having ``TYPES: dict[str, type[Scenario]]``; one class ma
 """
 
 import difflib
+import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,28 @@ if TYPE_CHECKING:
 SCENARIOS: dict[str, type[Scenario]] = collect(
     "craft_lightning.simulation.scenarios", Path(__file__).parent, "TYPES", leave_out=("registry",)
 )
+
+
+def ego_place(
+    configs: "Sequence[ScenarioConfig]", route: "Route", network: "RoadNetwork | None" = None
+) -> tuple[float, float, float, float]:
+    """Return the world pose x, y, z, yaw where the ego of a route begins: at its start, or where a scenario wants it.
+
+    Args:
+        configs: the route's scenarios; unknown types are left to ``build``.
+        route: the planned route.
+        network: the town.
+
+    """
+    s, left = 0.0, 0.0
+    for config in configs:
+        kind = SCENARIOS.get(config.type)
+        place = None if kind is None else kind.ego_place(config, route, network)
+        if place is not None:
+            s, left = place
+    x, y, yaw = (float(value) for value in route.at(s))
+    z = float(np.interp(s, route.s, route.z))
+    return x - left * math.sin(yaw), y + left * math.cos(yaw), z, yaw
 
 
 def build(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Spawner(Protocol):
     """What a scenario needs of a ``Session``."""
 
+    client: Any
     world: Any
 
     def blueprint(self, name: str, **attributes: object) -> Any:
@@ -34,8 +35,50 @@ class Spawner(Protocol):
         """Destroy actors that this session spawned."""
 
 
+class Line:
+    """Points one metre apart that something drives along.
+
+    Attributes:
+        route: the line as a route.
+        xy: [N, 2] world frame, metres.
+        s: [N] metres along them.
+        heading: [N] radians, unwrapped.
+
+    """
+
+    route: "Route"
+    xy: np.ndarray
+    s: np.ndarray
+    heading: np.ndarray
+
+    @property
+    def end(self) -> float:
+        """Metres along the line at its end."""
+        return float(self.s[-1])
+
+    def pose(self, s: float, left: float = 0.0) -> tuple[float, float, float]:
+        """Return the world pose (x, y, yaw) ``left`` metres beside the line at ``s`` metres; straight past ends."""
+        heading = float(np.interp(s, self.s, self.heading))
+        beyond = max(s - self.end, 0.0) + min(s - float(self.s[0]), 0.0)
+        x = float(np.interp(s, self.s, self.xy[:, 0])) + beyond * math.cos(heading) - left * math.sin(heading)
+        y = float(np.interp(s, self.s, self.xy[:, 1])) + beyond * math.sin(heading) + left * math.cos(heading)
+        return x, y, heading
+
+    def transform(self, s: float, left: float = 0.0, turn: float = 0.0, lift: float = 0.0) -> carla.Transform:
+        """Return CARLA's transform of a place beside the line; arguments as in ``Stage.spawn``."""
+        x, y, heading = self.pose(s, left)
+        height = float(np.interp(s, self.s, np.asarray(self.route.z, dtype=np.float64)))
+        cx, cy, degrees = pose_to_carla(x, y, heading + turn)
+        return carla.Transform(carla.Location(cx, cy, height + lift), carla.Rotation(yaw=degrees))
+
+    def _draw(self, route: "Route") -> None:
+        self.xy = np.asarray(route.xy, dtype=np.float64)
+        self.s = np.asarray(route.s, dtype=np.float64)
+        self.heading = np.unwrap(np.asarray(route.heading, dtype=np.float64))
+
+
 @dataclasses.dataclass
-class Stage:
+class Stage(Line):
     """State shared by the behaviours of one scenario.
 
     Attributes:
@@ -61,9 +104,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.progress = RouteProgress(self.route)
-        self.xy = np.asarray(self.route.xy, dtype=np.float64)
-        self.s = np.asarray(self.route.s, dtype=np.float64)
-        self.heading = np.unwrap(np.asarray(self.route.heading, dtype=np.float64))
+        self._draw(self.route)
 
     @property
     def ego_s(self) -> float:
@@ -75,23 +116,10 @@ class Stage:
         """Speed of the ego, m/s, not negative."""
         return max(self.view.ego_speed, 0.0)
 
-    @property
-    def end(self) -> float:
-        """Metres of route at its end."""
-        return float(self.s[-1])
-
     def see(self, view: WorldView) -> None:
         """Take the newest view."""
         self.view = view
         self.progress.update(*view.ego_pose[:2])
-
-    def pose(self, s: float, left: float = 0.0) -> tuple[float, float, float]:
-        """Return the world pose (x, y, yaw) ``left`` metres beside the route at ``s`` metres; straight past ends."""
-        heading = float(np.interp(s, self.s, self.heading))
-        beyond = max(s - self.end, 0.0) + min(s - float(self.s[0]), 0.0)
-        x = float(np.interp(s, self.s, self.xy[:, 0])) + beyond * math.cos(heading) - left * math.sin(heading)
-        y = float(np.interp(s, self.s, self.xy[:, 1])) + beyond * math.sin(heading) + left * math.cos(heading)
-        return x, y, heading
 
     def speed_limit(self, s: float) -> float:
         """Return the speed limit at ``s`` metres of route, m/s."""
@@ -113,18 +141,47 @@ class Stage:
             self.actors.append(actor)
         return actor
 
-    def transform(self, s: float, left: float = 0.0, turn: float = 0.0, lift: float = 0.0) -> carla.Transform:
-        """Return CARLA's transform of a place beside the route; arguments as in ``spawn``."""
-        x, y, heading = self.pose(s, left)
-        height = float(np.interp(s, self.s, np.asarray(self.route.z, dtype=np.float64)))
-        cx, cy, degrees = pose_to_carla(x, y, heading + turn)
-        return carla.Transform(carla.Location(cx, cy, height + lift), carla.Rotation(yaw=degrees))
+    def dismiss(self, actor: Any) -> None:
+        """Destroy one of the scenario's actors; the next tick of the world carries it out."""
+        self.session.destroy([actor], tick=False)
+        self.actors = [other for other in self.actors if other.id != actor.id]
 
     def remove(self) -> None:
         """Destroy the scenario's actors; the next tick of the world carries it out."""
         if self.actors:
             self.session.destroy(self.actors, tick=False)
             self.actors.clear()
+
+
+class Track(Line):
+    """A line other than the ego's route that a vehicle of the scenario drives along; a ``Pilot`` takes it for a stage.
+
+    Args:
+        stage: of the scenario.
+        route: the line as a route; a town's network is not needed to make one.
+
+    """
+
+    def __init__(self, stage: Stage, route: "Route") -> None:
+        self.stage, self.route = stage, route
+        self._draw(route)
+
+    @property
+    def view(self) -> WorldView:
+        """The newest view."""
+        return self.stage.view
+
+    @property
+    def network(self) -> "RoadNetwork | None":
+        """The town, where it is known."""
+        return self.stage.network
+
+    def spawn(self, blueprint: Any, s: float) -> Any | None:
+        """Spawn an actor of the scenario on the track, None where the place is taken."""
+        actor = self.stage.session.try_spawn(blueprint, self.transform(s, lift=0.3))
+        if actor is not None:
+            self.stage.actors.append(actor)
+        return actor
 
 
 def route_position(route: "Route", x: float, y: float, yaw: float | None = None) -> float:

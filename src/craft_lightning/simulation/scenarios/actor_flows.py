@@ -1,0 +1,124 @@
+"""Flows between two given places: EnterActorFlow, HighwayExit, the interurban flows, the mergers, crossing bicycles."""
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from craft_lightning.errors import CraftError
+from craft_lightning.roads.network import RoadNetwork
+from craft_lightning.roads.routing import RoutePlanner
+from craft_lightning.simulation.scenarios.base import Scenario, parameter
+from craft_lightning.simulation.scenarios.fleet import BICYCLES, CARS
+from craft_lightning.simulation.scenarios.flow import Flow, FlowPattern
+from craft_lightning.simulation.scenarios.flow_base import FlowScenario
+from craft_lightning.simulation.scenarios.flow_path import FlowPath
+
+_DETOUR = 1.8  # times the straight line: a longer way means lanes that do not connect the two places
+_LANE = 2.2  # metres from a lane's centre within which a place means that lane
+
+
+class ActorFlow(FlowScenario):
+    """A flow from ``start_actor_flow`` to ``end_actor_flow``.
+
+    Parameters as in Bench2Drive: the two places, ``flow_speed`` m/s (10), ``source_dist_interval`` metres between two
+    vehicles (20 to 50). The path follows the lanes; where those do not lead from one place to the other (bicycle
+    lanes) it is a straight line. Drawn from the seed: the distances, platoons of two to four, openings, models.
+
+    What the ego does to the flow is its route's business: it crosses it, joins it, or changes lanes through it.
+    """
+
+    fleet = CARS
+
+    def make_flows(self) -> list[Flow]:
+        """Return the one flow."""
+        pattern = FlowPattern.of(self.config, 10.0, (20.0, 50.0))
+        direction = parameter(self.config, "direction", "right").lower()
+        if direction not in ("left", "right", "opposite"):
+            raise CraftError(
+                f"scenario '{self.config.name}' ({self.config.type}): parameter 'direction' is '{direction}', not "
+                "'left', 'right' or 'opposite'; correct it in the route file"
+            )
+        start, end = self._place("start_actor_flow"), self._place("end_actor_flow")
+        path = FlowPath(path_between(self.stage.network, start, end), pattern.speed)
+        if path.length < 12.0:
+            raise CraftError(
+                f"scenario '{self.config.name}' ({self.config.type}): 'start_actor_flow' and 'end_actor_flow' are "
+                "closer than 12 m; move them apart in the route file"
+            )
+        return [Flow(self.stage, path, pattern, self.fleet)]
+
+    def _place(self, name: str) -> np.ndarray:
+        """Return a place [3] of the parameters."""
+        given: Any = self.config.parameters.get(name)
+        try:
+            place = np.array([float(given["x"]), float(given["y"]), float(given.get("z", 0.0))])
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise CraftError(
+                f"scenario '{self.config.name}' ({self.config.type}): parameter '{name}' is {given!r}, not a place "
+                "with x, y and z; correct it in the route file"
+            ) from error
+        if not np.isfinite(place).all():
+            raise CraftError(
+                f"scenario '{self.config.name}' ({self.config.type}): parameter '{name}' is not finite; correct it in "
+                "the route file"
+            )
+        return place
+
+
+class CrossingBicycleFlow(ActorFlow):
+    """A flow of bicycles beside the oncoming lane, which the ego crosses as it turns."""
+
+    fleet = BICYCLES
+
+
+def path_between(network: RoadNetwork | None, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return a path [N, 3] along the lanes of a town, or straight where no lanes connect the places.
+
+    Args:
+        network: the town, where it is known.
+        start: [3] world frame, metres.
+        end: likewise.
+
+    """
+    straight = np.stack([start, end])
+    if network is None:
+        return straight
+    planner = _planner(network)
+    if not all(_on_lane(planner, place) for place in (start, end)):
+        return straight
+    try:
+        route = planner.plan(start[:2].tolist(), end[:2])
+    except CraftError:  # no way between them: bicycle lanes beside the road, or the map is another one
+        return straight
+    if route.length > _DETOUR * float(np.hypot(*(end - start)[:2])) + 10.0:
+        return straight
+    return np.column_stack([route.xy, route.z])
+
+
+def _on_lane(planner: RoutePlanner, place: np.ndarray) -> bool:
+    found = planner.matcher.matches(float(place[0]), float(place[1]), None, _LANE)
+    return len(found) > 0
+
+
+_PLANNERS: dict[int, RoutePlanner] = {}
+
+
+def _planner(network: RoadNetwork) -> RoutePlanner:
+    """Return the one planner of a network."""
+    found = _PLANNERS.get(id(network))
+    if found is None:
+        found = _PLANNERS[id(network)] = RoutePlanner(network)
+        weakref.finalize(network, _PLANNERS.pop, id(network), None)
+    return found
+
+
+TYPES: dict[str, type[Scenario]] = {
+    "CrossingBicycleFlow": CrossingBicycleFlow,
+    "EnterActorFlow": ActorFlow,
+    "HighwayExit": ActorFlow,
+    "InterurbanActorFlow": ActorFlow,
+    "InterurbanAdvancedActorFlow": ActorFlow,
+    "MergerIntoSlowTraffic": ActorFlow,
+    "MergerIntoSlowTrafficV2": ActorFlow,
+}
