@@ -23,6 +23,8 @@ TRAINING = {
 }
 TOOLS = {
     "routes": "generate a route file for a town",
+    "merge": "merge the result files of a folder into one, each route once",
+    "score": "print the scores of result files, anybody's",
     "benchmark": "run the benchmarks of a checkout and print one table",
 }
 

@@ -20,8 +20,12 @@ import craft_lightning.objectives
 import craft_lightning.pretraining  # gives its callbacks short names
 from craft_lightning.arms import Arms, compare
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.documents import read_document
+from craft_lightning.metrics.motion import read_motions
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import write_results
+from craft_lightning.metrics.scoreboard import print_scoreboard
+from craft_lightning.metrics.summary import summarise
 from craft_lightning.mistakes import explain
 from craft_lightning.module import CraftModule
 from craft_lightning.noise import quiet
@@ -32,6 +36,7 @@ from craft_lightning.recipe_files import find_recipe
 from craft_lightning.reports.comparison import Comparison
 from craft_lightning.resume import CommandLineWins, describe_resume, read_checkpoint
 from craft_lightning.rollouts import datamodule, demonstrations  # noqa: F401  (gives the DataModules short names)
+from craft_lightning.rollouts.keeping import MOTIONS
 from craft_lightning.rollouts.worlds import WorldsDataModule
 
 COMMANDS = ("fit", "validate", "test", "predict")
@@ -226,6 +231,18 @@ class CraftCLI(LightningCLI):
         folder = Path(self.comparison.output) if self.comparison.output else self.folder
         compare(self.comparison, Arms(self.model, self.pretrained, self.datamodule, self.trainer), folder)
         print(f"comparison written to {folder / 'comparison.json'} and comparison.png")
+
+    def after_test(self) -> None:
+        """Print the scores of the result file, where the test wrote one."""
+        path = getattr(self.datamodule, "result_file", None)
+        if path is None or not self.trainer.is_global_zero:
+            return
+        document = read_document(path)
+        motions = None
+        if self.datamodule.motion:
+            motions = read_motions(path.parent / MOTIONS, [record.save_name for record in document.records])
+        print_scoreboard([summarise(document, routes=self.datamodule.eval_suite, motions=motions)])
+        print(f"{len(document.records)} routes in {path}; again: craft-lightning score {path}")
 
     def predict(self, **arguments: Any) -> None:
         """Drive the evaluation routes and write their records."""

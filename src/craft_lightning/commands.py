@@ -1,4 +1,4 @@
-"""The small tools beside training: ``routes`` and ``benchmark``."""
+"""The small tools beside training: ``routes``, ``merge``, ``score`` and ``benchmark``."""
 
 import argparse
 import importlib
@@ -37,9 +37,25 @@ def main(arguments: Sequence[str]) -> None:
     benchmark = tools.add_parser("benchmark", allow_abbrev=False, description="Print one table of measured speeds.")
     benchmark.add_argument("--quick", action="store_true", help="smaller work, fewer rounds")
     benchmark.add_argument("--only", action="append", default=[], help="run one module; may be repeated")
+    merge = tools.add_parser("merge", allow_abbrev=False, description="Merge the result files of a folder.")
+    merge.add_argument("folder", metavar="DIR", type=Path, help="folder of the shards' .json files")
+    merge.add_argument("--output", type=Path, help="the file to write; default DIR/merged.json")
+    score = tools.add_parser("score", allow_abbrev=False, description="Print the scores of result files.")
+    score.add_argument(
+        "files", metavar="FILE", nargs="+", type=Path, help="leaderboard, Bench2Drive or our own results"
+    )
+    score.add_argument("--json", action="store_true", help="print one JSON object a file, one line each")
+    score.add_argument("--protocol", help="score under this protocol instead of the file's own")
+    score.add_argument("--metric-info", type=Path, metavar="DIR", help="folder with <save_name>/metric_info.json")
+    score.add_argument("--routes", type=Path, metavar="XML", help="route file of the suite; names missing routes")
+    score.add_argument("--maps", type=Path, metavar="DIR", help="folder of OpenDRIVE files, TOWN.xodr")
     options = parser.parse_args(list(arguments))
     if options.tool == "routes":
         write_generated_routes(options.town, options.count, options.seed, options.output)
+    elif options.tool == "merge":
+        merge_results(options.folder, options.output)
+    elif options.tool == "score":
+        print_scores(options.files, options.json, options.protocol, options.metric_info, options.routes, options.maps)
     else:
         run_benchmarks(options.quick, options.only)
 
@@ -71,6 +87,82 @@ def write_generated_routes(town: str, count: int, seed: int, output: Path) -> No
     except OSError as error:
         raise CraftError(f"--output {output} cannot be written: {error.strerror}") from error
     print(f"{len(routes)} routes of {loaded.name} written to {output}")
+
+
+def merge_results(folder: Path, output: Path | None = None) -> None:
+    """Merge the result files of a folder and say what came out.
+
+    Args:
+        folder: folder of the shards.
+        output: the file to write; None = ``merged.json`` in the folder.
+
+    Raises:
+        CraftError: no folder, a broken file, files of different worlds or protocols, or a file that cannot be written.
+
+    """
+    from craft_lightning.metrics.merging import MERGED, merge_folder, merged_json, write_merged
+
+    merged = merge_folder(folder)
+    target = folder / MERGED if output is None else output
+    write_merged(target, merged)
+    figures = merged_json(merged)
+    for note in merged.notes:
+        print(note)
+    print(
+        f"{figures['eval num']} routes written to {target}: driving score {figures['driving score']:.4f}, "
+        f"success rate {100.0 * figures['success rate']:.3f} %"
+    )
+
+
+def print_scores(
+    files: Sequence[Path],
+    as_json: bool = False,
+    protocol: str | None = None,
+    metric_info: Path | None = None,
+    routes: Path | None = None,
+    maps: Path | None = None,
+) -> None:
+    """Print the scores of result files as a table, or as JSON, one object a line and file.
+
+    Args:
+        files: the result files.
+        as_json: print JSON lines.
+        protocol: protocol to score under; None = each file's own.
+        metric_info: folder with ``<save_name>/metric_info.json``, for driving smoothness.
+        routes: route file of the suite.
+        maps: folder of OpenDRIVE files.
+
+    Raises:
+        CraftError: an unknown protocol, or whatever is wrong with a file; nothing is printed then.
+
+    """
+    import json
+
+    from craft_lightning.metrics.documents import read_document
+    from craft_lightning.metrics.motion import read_motions
+    from craft_lightning.metrics.protocols import protocol_rules
+    from craft_lightning.metrics.summary import summarise
+
+    rules = None if protocol is None else protocol_rules(protocol)
+    suite = []
+    if routes is not None:
+        from craft_lightning.roads.routes import read_routes
+
+        suite = read_routes(routes)
+    summaries = []
+    for file in files:
+        document = read_document(file)
+        motions = None
+        if metric_info is not None:
+            motions = read_motions(metric_info, [record.save_name for record in document.records])
+        summaries.append(summarise(document, rules, suite, maps, motions))
+    if as_json:
+        for summary in summaries:
+            print(json.dumps(summary, allow_nan=False))
+        return
+    from craft_lightning.metrics.scoreboard import print_scoreboard
+
+    print_scoreboard(summaries)
 
 
 def run_benchmarks(quick: bool, only: Sequence[str]) -> None:

@@ -68,7 +68,7 @@ def _document(**changes):
     ("content", "word"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "is not a craft-lightning results file"),
+        ("[]", "not a craft-lightning results file"),
         (json.dumps(_document(version=9)), "version 9"),
         (json.dumps(_document(records=3)), "'records'"),
         (json.dumps(_document(protocol={"town": "x"})), "num_routes"),

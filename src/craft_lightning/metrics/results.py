@@ -165,32 +165,43 @@ def read_results(path: str | Path) -> tuple[Protocol, list[RouteRecord]]:
         raise CraftError(f"result file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CraftError(f"result file {path} cannot be read as JSON: {error}") from error
+    try:
+        return parse_results(document)
+    except CraftError as error:
+        raise CraftError(f"{path}: {error}") from error
+
+
+def parse_results(document: Any) -> tuple[Protocol, list[RouteRecord]]:
+    """Return the protocol and the records of a result file's JSON, at most one record a route.
+
+    Raises:
+        CraftError: no result file, another version, a wrong field, a route twice; the sentence lacks the file's name.
+
+    """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CraftError(f"{path} is not a {FORMAT} file (field 'format')")
+        raise CraftError(f"this is not a {FORMAT} file (field 'format')")
     if document.get("version") != VERSION:
-        raise CraftError(f"{path} has version {document.get('version')!r}; this craft-lightning reads {VERSION}")
+        raise CraftError(f"the file has version {document.get('version')!r}; this craft-lightning reads {VERSION}")
     try:
         protocol = Protocol.from_dict(document["protocol"])
         records = [RouteRecord.from_dict(values) for values in document["records"]]
-        for record in records:
-            _check_index(record, protocol.num_routes)
-        if len({record.index for record in records}) != len(records):
-            raise CraftError("a route index occurs twice in field 'records'")
-    except CraftError as error:
-        raise CraftError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise CraftError(f"{path} lacks a well-formed 'protocol' or 'records': {error!r}") from error
+        raise CraftError(f"it lacks a well-formed 'protocol' or 'records': {error!r}") from error
+    for record in records:
+        _check_index(record, protocol.num_routes)
+    if len({record.index for record in records}) != len(records):
+        raise CraftError("a route index occurs twice in field 'records'")
     return protocol, records
 
 
-def write_json(path: str | Path, document: Any) -> None:
+def write_json(path: str | Path, document: Any, indent: int | None = 1) -> None:
     """Write a JSON document in one step (temporary file beside it, then a rename); NaN is refused."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=1, allow_nan=False)
+            json.dump(document, stream, indent=indent, allow_nan=False)
             stream.write("\n")
         os.replace(temporary, target)
     except BaseException:

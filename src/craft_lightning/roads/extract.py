@@ -28,6 +28,7 @@ class Lane:
     section: int
     lane_id: int
     kind: int
+    type: str
     junction: int
     speed: float  # m/s, NaN where the file states none
     start: float
@@ -70,7 +71,10 @@ def lane_table(root: ElementTree.Element, source: str) -> tuple[list[Lane], list
                     if kind is None or lane_id == 0:
                         continue
                     speed = _speed(lane.find("speed")) or road_speed or math.nan
-                    lanes.append(Lane(number, index, lane_id, kind, junction, speed, starts[index], ends[index]))
+                    written = lane.get("type", "")
+                    lanes.append(
+                        Lane(number, index, lane_id, kind, written, junction, speed, starts[index], ends[index])
+                    )
         except ValueError as error:
             raise CraftError(f"{source}: road '{name}' has a malformed number ({error}); repair the file") from error
     return lanes, road_ids
@@ -118,6 +122,7 @@ def _extract(opendrive: OpenDrive) -> dict[str, np.ndarray]:
         "lane_section": np.array([lane.section for lane in lanes], np.int32),
         "lane_id": np.array([lane.lane_id for lane in lanes], np.int32),
         "lane_kind": np.array([lane.kind for lane in lanes], np.int32),
+        "lane_type": np.array([lane.type for lane in lanes], np.str_),
         "lane_junction": np.array([lane.junction >= 0 for lane in lanes], bool),
         "lane_junction_id": np.array([lane.junction for lane in lanes], np.int32),
         "lane_speed": _fill_speeds([lane.speed for lane in lanes], successor_start, successor_lane),

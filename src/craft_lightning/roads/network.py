@@ -12,9 +12,10 @@ from craft_lightning.roads.cache import cache_directory, cached_arrays
 from craft_lightning.roads.extract import extract_arrays
 from craft_lightning.roads.kinds import DRIVING, OTHER, SHOULDER
 from craft_lightning.roads.opendrive import OpenDrive
+from craft_lightning.roads.signals import STOP_SIGN, YIELD_SIGN
 
 # Raise when a stored array changes its meaning: older cache files are then built again.
-NETWORK_VERSION = 1
+NETWORK_VERSION = 2
 
 __all__ = ["DRIVING", "NETWORK_VERSION", "OTHER", "SHOULDER", "RoadNetwork"]
 
@@ -32,6 +33,7 @@ class RoadNetwork:
         lane_section: [L] lane section index within the road.
         lane_id: [L] OpenDRIVE lane id; negative lanes run along the reference line, positive ones against it.
         lane_kind: [L] DRIVING = 1, SHOULDER = 2 (shoulder, stop, parking), OTHER = 0 (sidewalk, biking).
+        lane_type: [L] OpenDRIVE lane type as written in the file (driving, shoulder, parking, ...), str.
         lane_junction: [L] bool, on a connecting road of a junction.
         lane_junction_id: [L] junction number, -1 outside junctions.
         lane_speed: [L] speed limit, m/s.
@@ -54,6 +56,10 @@ class RoadNetwork:
         line_xy: [N, 4] stop lines x0, y0 (left end), x1, y1 (right end), across the controlled lane at its end.
         line_lane: [N] lane that ends at the line.
         line_signal: [N] OpenDRIVE signal id, str.
+        sign_xy: [K, 4] the same lines for stop and yield signs.
+        sign_lane: [K] lane that ends at the line.
+        sign_id: [K] OpenDRIVE signal id, str; a sign of several lanes has several lines.
+        sign_type: [K] OpenDRIVE signal type, str: STOP_SIGN or YIELD_SIGN of ``roads.signals``.
         road_ids: [R] OpenDRIVE road ids as written in the file, str.
 
     """
@@ -64,6 +70,7 @@ class RoadNetwork:
     lane_section: np.ndarray
     lane_id: np.ndarray
     lane_kind: np.ndarray
+    lane_type: np.ndarray
     lane_junction: np.ndarray
     lane_junction_id: np.ndarray
     lane_speed: np.ndarray
@@ -86,6 +93,10 @@ class RoadNetwork:
     line_xy: np.ndarray
     line_lane: np.ndarray
     line_signal: np.ndarray
+    sign_xy: np.ndarray
+    sign_lane: np.ndarray
+    sign_id: np.ndarray
+    sign_type: np.ndarray
     road_ids: np.ndarray
 
     @classmethod
@@ -125,6 +136,16 @@ class RoadNetwork:
             for successor in nexts:
                 rows[successor].append(lane)
         return rows
+
+    @functools.cached_property
+    def stop_lane(self) -> np.ndarray:
+        """Lanes that end at a stop sign, ascending."""
+        return np.unique(self.sign_lane[self.sign_type == STOP_SIGN])
+
+    @functools.cached_property
+    def yield_lane(self) -> np.ndarray:
+        """Lanes that end at a yield sign, ascending."""
+        return np.unique(self.sign_lane[self.sign_type == YIELD_SIGN])
 
     @functools.cached_property
     def point_lane(self) -> np.ndarray:

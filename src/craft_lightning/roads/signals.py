@@ -1,4 +1,4 @@
-"""Stop lines of traffic lights: where the lanes that obey a light end before the junction."""
+"""Stop lines of traffic lights and of signs: where the lanes that obey them end before the junction."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from craft_lightning.roads.extract import Lane
 
 TRAFFIC_LIGHT_TYPE = "1000001"
+STOP_SIGN, YIELD_SIGN = "206", "205"
 # A light beside the approach belongs to the junction ahead when that is not farther than this.
 _REACH = 60.0
 
@@ -17,7 +18,7 @@ _REACH = 60.0
 def stop_lines(
     carla_map: Any, lanes: "list[Lane]", road_number: dict[int, int], arrays: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return ``line_xy``, ``line_lane`` and ``line_signal`` of ``RoadNetwork``.
+    """Return the arrays of ``RoadNetwork`` about lights (``line_*``) and signs (``sign_*``).
 
     CARLA's towns refer to a light from the connecting roads inside the junction; generated towns place it beside the
     approach. Either way the line lies at the end of the last driving lane outside the junction, which is where
@@ -44,23 +45,39 @@ def stop_lines(
         if lane.kind == DRIVING:
             of_road.setdefault(lane.road, []).append(k)
 
-    found: set[tuple[str, int]] = set()
-    for landmark in carla_map.get_all_landmarks_of_type(TRAFFIC_LIGHT_TYPE):
-        for k in of_road.get(road_number.get(landmark.road_id, -1), []):
-            lane = lanes[k]
-            if lane.start - 1e-6 <= landmark.s <= lane.end + 1e-6 and _obeys(landmark, lane.lane_id):
-                for end in _approaches(k, lanes, arrays, successors, predecessors):
-                    found.add((str(landmark.id), end))
-    ordered = sorted(found, key=lambda item: (item[1], item[0]))
-    last = arrays["lane_start"][1:][[lane for _, lane in ordered]] - 1 if ordered else np.zeros(0, np.int64)
+    def lines(kind: str) -> list[tuple[int, str]]:
+        """Return the (lane, signal) pairs of one type of signal, in order."""
+        found: set[tuple[int, str]] = set()
+        for landmark in carla_map.get_all_landmarks_of_type(kind):
+            for k in of_road.get(road_number.get(landmark.road_id, -1), []):
+                lane = lanes[k]
+                if lane.start - 1e-6 <= landmark.s <= lane.end + 1e-6 and _obeys(landmark, lane.lane_id):
+                    for end in _approaches(k, lanes, arrays, successors, predecessors):
+                        found.add((end, str(landmark.id)))
+        return sorted(found)
+
+    lights = lines(TRAFFIC_LIGHT_TYPE)
+    signs = [(lane, name, kind) for kind in (STOP_SIGN, YIELD_SIGN) for lane, name in lines(kind)]
+    line_lane = np.array([lane for lane, _ in lights], np.int32)
+    sign_lane = np.array([lane for lane, _, _ in signs], np.int32)
+    return {
+        "line_xy": _across(arrays, line_lane),
+        "line_lane": line_lane,
+        "line_signal": np.array([signal for _, signal in lights], np.str_),
+        "sign_xy": _across(arrays, sign_lane),
+        "sign_lane": sign_lane,
+        "sign_id": np.array([name for _, name, _ in signs], np.str_),
+        "sign_type": np.array([kind for _, _, kind in signs], np.str_),
+    }
+
+
+def _across(arrays: dict[str, np.ndarray], lanes: np.ndarray) -> np.ndarray:
+    """Return the lines [N, 4] across the ends of lanes, from the left to the right."""
+    last = arrays["lane_start"][1:][lanes] - 1
     heading, half = arrays["heading"][last], 0.5 * arrays["width"][last]
     normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1) * half[:, None]
     centre = np.stack([arrays["x"][last], arrays["y"][last]], axis=1)
-    return {
-        "line_xy": np.concatenate([centre + normal, centre - normal], axis=1).reshape(-1, 4),
-        "line_lane": np.array([lane for _, lane in ordered], np.int32),
-        "line_signal": np.array([signal for signal, _ in ordered], np.str_),
-    }
+    return np.concatenate([centre + normal, centre - normal], axis=1).reshape(-1, 4)
 
 
 def _obeys(landmark: Any, lane_id: int) -> bool:

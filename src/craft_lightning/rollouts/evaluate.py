@@ -25,6 +25,7 @@ class Keeper:
     """Who keeps what routes yield while they are driven; this one keeps nothing but the number of attempts."""
 
     wants_motion = False
+    wants_clock = False  # seconds on the clock on the wall make no two runs equal
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
@@ -39,8 +40,18 @@ class Keeper:
         self._begun[index] = before + 1
         return before
 
-    def keep(self, record: dict[str, Any], motion: np.ndarray | None) -> None:
-        """Take one record (and the ego's motion, where wanted) as soon as it is there."""
+    def keep(
+        self, record: dict[str, Any], motion: np.ndarray | None = None, incidents: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """Take one record as soon as it is there, and return it with what was added to it.
+
+        Args:
+            record: fields of a ``RouteRecord``.
+            motion: the ego's motion, where wanted: [ticks, len(recorder.COLUMNS)].
+            incidents: what went wrong, ``simulation.criteria.Incident`` as dictionaries.
+
+        """
+        return record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,29 +101,32 @@ class _EvaluationSource:
         self.tries: dict[int, int] = {}  # of this run
         self.attempts: dict[int, int] = {}  # of this run and of those that ended while the route was driven
         self.began: dict[int, float] = {}
+        self.incidents: list[list[dict[str, Any]]] = [[] for _ in range(size)]
 
     def next_episode(self, world: int) -> EpisodeSpec | None:
-        return self._begin(self.waiting[world].pop(0)) if self.waiting[world] else None
+        return self._begin(world, self.waiting[world].pop(0)) if self.waiting[world] else None
 
-    def _begin(self, index: int) -> EpisodeSpec:
+    def _begin(self, world: int, index: int) -> EpisodeSpec:
         self.tries[index] = self.tries.get(index, 0) + 1
         self.attempts[index] = self.keeper.begins(index) + 1
         self.began.setdefault(index, time.monotonic())
+        self.incidents[world] = []
         return self.evaluation.spec(index, self.keeper.wants_motion)
 
     def stepped(self, world: int, before: Any, decision: Any, after: Any) -> bool:
+        self.incidents[world] += [dataclasses.asdict(incident) for incident in after.incidents]
         return True
 
     def finished(self, world: int, spec: EpisodeSpec, result: Any) -> None:
-        self._keep(spec.number, result.record, result.motion)
+        self._keep(world, spec.number, result.record, result.motion)
 
     def failed(self, world: int, spec: EpisodeSpec, error: WorldError) -> EpisodeSpec | None:
         if self.tries[spec.number] <= RETRIES:
-            return self._begin(spec.number)
-        self._give_up(spec.number)
+            return self._begin(world, spec.number)
+        self._give_up(world, spec.number)
         return self.next_episode(world)
 
-    def _give_up(self, index: int) -> None:
+    def _give_up(self, world: int, index: int) -> None:
         spec = self.evaluation.spec(index)
         crashed = {
             "route_id": spec.route.id,
@@ -123,14 +137,14 @@ class _EvaluationSource:
             "number": spec.number,
             "seed": spec.seed,
         }
-        self._keep(index, crashed, None)
+        self._keep(world, index, crashed, None)
 
-    def _keep(self, index: int, record: dict[str, Any], motion: np.ndarray | None) -> None:
+    def _keep(self, world: int, index: int, record: dict[str, Any], motion: np.ndarray | None) -> None:
         record = {**record, "index": index, "attempts": self.attempts[index]}
-        self.records[index] = record
-        seconds = round(time.monotonic() - self.began[index], 3)
-        self.keeper.keep({**record, "duration_system_s": seconds}, motion)
-        self.progress(record)
+        if self.keeper.wants_clock:
+            record["duration_system_s"] = round(time.monotonic() - self.began[index], 3)
+        self.records[index] = self.keeper.keep(record, motion, self.incidents[world])
+        self.progress(self.records[index])
 
 
 def drive_routes(

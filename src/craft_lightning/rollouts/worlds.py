@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -14,9 +15,11 @@ from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.roads.grid import RoadGrid
 from craft_lightning.roads.routes import RouteConfig, leak_guard
+from craft_lightning.roads.routing import RoutePlanner
 from craft_lightning.roads.towns import Town, load_town
 from craft_lightning.rollouts.collect import Traffic
 from craft_lightning.rollouts.evaluate import Keeper, drive_routes
+from craft_lightning.rollouts.keeping import ResultFolder, default_folder, describe_policy
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
 from craft_lightning.rollouts.rules import judging, named_rules
@@ -42,6 +45,10 @@ class WorldsDataModule(LightningDataModule):
             shipped recipe was measured: those of bench2drive-star, but outside is off the drivable area or against the
             traffic, and minimum speed, time-outs of scenarios and ticks are not judged.
         generated_routes: number of training routes where they are generated.
+        results: folder into which ``lightning test`` writes after every route, and from which the same command goes on
+            when it was interrupted; empty = a folder below ``results/`` named after suite, protocol, policy and seed
+            where ``suite`` is given, else none.
+        motion: write the ego's motion of every route (``metric_info.json``, for driving smoothness), too.
         eval_limit: number of evaluation routes used (0 = all; 40 where they are generated).
         worlds: worlds stepped side by side.
         vehicles: vehicles of the background traffic in each world.
@@ -71,6 +78,8 @@ class WorldsDataModule(LightningDataModule):
         maps: str = "",
         leave_out_missing_towns: bool = False,
         protocol: str = "",
+        results: str = "",
+        motion: bool = True,
         generated_routes: int = 60,
         eval_limit: int = 0,
         worlds: int = 4,
@@ -126,6 +135,8 @@ class WorldsDataModule(LightningDataModule):
         self.train_suite: list[RouteConfig] = []
         self.eval_suite: list[RouteConfig] = []
         self.left_out: dict[str, int] = {}
+        self.results, self.motion = results, motion
+        self.result_file: Path | None = None
         self.grids: list[RoadGrid] = []
         self.leaked = False
         self._names = ("", "")
@@ -245,6 +256,9 @@ class WorldsDataModule(LightningDataModule):
 
         """
         seed = self.seed if seed is None else seed
+        done = {} if keeper is None else keeper.done()
+        if len(done) == len(self.eval_suite):
+            return [done[index] for index in range(len(done))]  # nothing to drive, no world to start
         with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress) as bar:
             return drive_routes(
                 policy,
@@ -261,8 +275,41 @@ class WorldsDataModule(LightningDataModule):
         """Return one batch: the records of all evaluation routes, driven by the live policy."""
         return DataLoader(_Evaluation(self), batch_size=None, num_workers=0)
 
-    test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the same for a test, kept in the result folder route by route."""
+        return DataLoader(_Evaluation(self, keep=True), batch_size=None, num_workers=0)
+
+    def evaluate(self, policy: PolicyAdapter | None, title: str) -> list[dict[str, Any]]:
+        """Drive every evaluation route once, kept in the result folder where there is one.
+
+        Args:
+            policy: who drives greedily; None = the privileged expert.
+            title: what the progress bar says.
+
+        Returns:
+            One record a route, in route order.
+
+        Raises:
+            CraftError: the folder holds the results of another run.
+
+        """
+        if not (self.results or self.suite):
+            return self.drive(policy, title)
+        driver = describe_policy(policy)
+        folder = Path(self.results).expanduser() if self.results else default_folder(self.protocol, driver)
+        settings = {**driver, "vehicles": self.traffic.vehicles, "walkers": self.traffic.walkers}
+        towns = {town.name: town for town in self._towns()}
+        planners = {name: RoutePlanner(towns[name].network) for name in {route.town for route in self.eval_suite}}
+        with contextlib.closing(
+            ResultFolder(folder, self.protocol, self.eval_suite, planners, settings, self.motion)
+        ) as keeper:
+            self.result_file = keeper.path
+            found = len(keeper.done())
+            if found:
+                print(f"{folder}: {found} of {len(self.eval_suite)} routes are there already", file=sys.stderr)
+            return self.drive(policy, title, keeper=keeper)
 
     def _live_policy(self) -> PolicyAdapter:
         trainer = self.trainer
@@ -278,11 +325,12 @@ class WorldsDataModule(LightningDataModule):
 class _Evaluation(IterableDataset):
     """Drives the evaluation suite when iterated; one element, the list of records."""
 
-    def __init__(self, module: WorldsDataModule) -> None:
-        self.module = module
+    def __init__(self, module: WorldsDataModule, keep: bool = False) -> None:
+        self.module, self.keep = module, keep
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        yield self.module.drive(self.module._live_policy(), "evaluate")
+        drive = self.module.evaluate if self.keep else self.module.drive
+        yield drive(self.module._live_policy(), "evaluate")

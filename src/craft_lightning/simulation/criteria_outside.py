@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BESIDE = 0.5  # metres beyond half the lane's width that still count as in it
 _VEHICLE_COSINE = math.cos(math.radians(120.0))  # the ego against the lane that it enters from a junction
 _LANE_COSINE = math.cos(math.radians(150.0))  # one lane against the next
+_SLACK = 1.0  # metres before and behind a segment that still belong to its lane
 _WINDOW = 3  # points of the route looked ahead beside the next one
 
 
@@ -34,8 +35,8 @@ class LaneTable:
         probe: look-ups in the grid.
         counted: [L] bool, lanes that a car may be on: driving and parking lanes.
         driving: [L] bool.
-        road: [L] road of a lane.
-        half_width: [S] half the lane's width at each segment of the grid, metres.
+        length: [S] metres of each segment of the grid.
+        half_width: [S] half the lane's width there, metres.
         tree: the middles of the counted lanes' segments, for places whose nearest lane is none of them.
         tree_segment: segment of each point of the tree.
 
@@ -44,7 +45,7 @@ class LaneTable:
     probe: GridProbe
     counted: np.ndarray
     driving: np.ndarray
-    road: np.ndarray
+    length: np.ndarray
     half_width: np.ndarray
     tree: cKDTree
     tree_segment: np.ndarray
@@ -63,7 +64,7 @@ def lane_table(network: "RoadNetwork", grid: "RoadGrid", carla_map: Any) -> Lane
         probe=GridProbe(grid),
         counted=counted,
         driving=driving,
-        road=np.asarray(network.lane_road),
+        length=segments[:, 4],
         half_width=0.5 * widths,
         tree=cKDTree(middle),
         tree_segment=chosen,
@@ -153,8 +154,8 @@ class OutsideRouteLanes:
         x0, y0, cos, sin = (grid.segments.item(segment, column) for column in range(4))
         dx, dy = x - float(grid.origin[0]) - x0, y - float(grid.origin[1]) - y0
         along, across = dx * cos + dy * sin, dy * cos - dx * sin
-        # A cell of the grid may name a segment next to the nearest one; only far beyond it a lane has ended.
-        beyond = max(0.0, abs(along - 0.5) - 1.5)
+        # A cell of the grid may name a segment next to the nearest one; only well beyond it a lane has ended.
+        beyond = max(0.0, -along - _SLACK, along - self.table.length.item(segment) - _SLACK)
         return math.hypot(across, beyond)
 
     def _see_lane(self, segment: int, yaw: float) -> None:

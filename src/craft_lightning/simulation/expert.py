@@ -10,6 +10,7 @@ import numpy as np
 from craft_lightning.conventions import AGENT_NONE, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER, TRACKER_SECONDS
 from craft_lightning.simulation import speed_profile
 from craft_lightning.simulation.corridor import Corridor, Occupancy, occupancy
+from craft_lightning.simulation.evasion import Evasion
 from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.merging import makes_room
 from craft_lightning.simulation.prediction import LanePaths, Prediction, line_state, predict
@@ -73,7 +74,8 @@ class ExpertParameters:
 class Expert:
     """Plans along one route from complete views of the world.
 
-    The path is the route's centre line, joined smoothly from where the ego is. The speed along it keeps to the law, to
+    The path is the route's centre line, joined smoothly from where the ego is, and left where ``Evasion`` finds that
+    something has to be passed. The speed along it keeps to the law, to
     curves, to red and yellow lights, follows what is in the way and yields to whoever is predicted to be in the ego's
     corridor at the same time; when a stop is no longer possible it takes the safer of passing and full braking.
 
@@ -85,7 +87,7 @@ class Expert:
 
     Attributes:
         reason: why the newest plan is slower than a free road allows: "free", "light", "sign", "follow <id>",
-            "yield <id>" or "emergency <id>".
+            "yield <id>", "wait" (for a chance to go round an obstacle) or "emergency <id>".
 
     """
 
@@ -100,11 +102,14 @@ class Expert:
         self.reason = "free"
         self._lanes = LanePaths.of(network)
         self._path = ReferencePath(network, route, self._lanes)
-        self._limits = speed_profile.speed_limits(
-            self._path.xy, self._path.s, self._path.speed_limit, self.parameters.speed
-        ).tolist()
+        self._evasion = Evasion(network, self._path)
+        self._limits = self._speed_limits()
         self._signs = StopPlaces(zones, self._path.xy)
         self._standing_since: float | None = None
+
+    def _speed_limits(self) -> list[float]:
+        path = self._path
+        return speed_profile.speed_limits(path.xy, path.s, path.speed_limit, self.parameters.speed).tolist()
 
     def plan(self, view: WorldView, intentions: Mapping[int, Intention] | None = None) -> np.ndarray:
         """Return the poses [40, 3] of the next four seconds, 0.1 s apart, in the ego frame (x, y, yaw).
@@ -117,6 +122,8 @@ class Expert:
         x, y, yaw = view.ego_pose
         speed = max(view.ego_speed, 0.0)
         start = self._path.advance(x, y)
+        if self._evasion.look(view, start):
+            self._limits = self._speed_limits()
         s, xy = self._path.joined(x, y, yaw, speed, self.parameters.look_ahead)
         direction = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))
         ego = view.ego
@@ -149,6 +156,10 @@ class Expert:
         for place in self._signs.ahead(view.ego_pose, start, front, speed):
             obstacles.append(self._line(place))
             reasons.append("sign")
+        if self._evasion.wait_at < math.inf:
+            barrier = [self._evasion.wait_at] * (_STEPS + 1)
+            obstacles.append(Obstacle(barrier, [0.0] * (_STEPS + 1), [_RESERVE] * (_STEPS + 1)))
+            reasons.append("wait")
 
         def drive() -> tuple[np.ndarray, int]:
             return speed_profile.drive(start, speed, front, _STEPS, self._limits, 0.0, obstacles, p.speed)

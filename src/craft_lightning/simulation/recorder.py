@@ -1,6 +1,5 @@
 """The ego's motion, tick by tick, as Bench2Drive's ``metric_info.json`` wants it."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -44,33 +43,21 @@ class MotionRecorder:
         return np.array(self._rows, np.float64).reshape(-1, len(COLUMNS))
 
 
-def metric_info(table: np.ndarray) -> dict[str, dict[str, list[float]]]:
-    """Return a recording as the document of ``metric_info.json``: step -> vectors.
+def directions(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the forward and the right vectors [ticks, 3] of a recording.
+
+    They are the first two columns of Unreal's rotation matrix, as ``carla.Transform.get_forward_vector`` and
+    ``get_right_vector`` give them.
 
     Args:
         table: [ticks, len(COLUMNS)] a recording.
 
     """
-    return {str(step): _sample(row) for step, row in enumerate(table.tolist())}
-
-
-def _sample(row: list[float]) -> dict[str, list[float]]:
-    roll, pitch, yaw = row[9:12]
-    sin_roll, cos_roll = math.sin(math.radians(roll)), math.cos(math.radians(roll))
-    sin_pitch, cos_pitch = math.sin(math.radians(pitch)), math.cos(math.radians(pitch))
-    sin_yaw, cos_yaw = math.sin(math.radians(yaw)), math.cos(math.radians(yaw))
-    # The first two columns of Unreal's rotation matrix (carla.Transform.get_forward_vector, get_right_vector).
-    forward = [cos_pitch * cos_yaw, cos_pitch * sin_yaw, sin_pitch]
+    roll, pitch, yaw = np.radians(table[:, 9:12]).T
+    forward = [np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)]
     right = [
-        cos_yaw * sin_pitch * sin_roll - sin_yaw * cos_roll,
-        sin_yaw * sin_pitch * sin_roll + cos_yaw * cos_roll,
-        -cos_pitch * sin_roll,
+        np.cos(yaw) * np.sin(pitch) * np.sin(roll) - np.sin(yaw) * np.cos(roll),
+        np.sin(yaw) * np.sin(pitch) * np.sin(roll) + np.cos(yaw) * np.cos(roll),
+        -np.cos(pitch) * np.sin(roll),
     ]
-    return {
-        "acceleration": row[0:3],
-        "angular_velocity": row[3:6],
-        "forward_vector": forward,
-        "right_vector": right,
-        "location": row[6:9],
-        "rotation": row[9:12],
-    }
+    return np.stack(forward, axis=1), np.stack(right, axis=1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _BEYOND = 80.0  # metres kept beyond the end of the route
 _SPACING = 0.5  # metres between points handed out
+_TIGHT = 9.2  # metres in which a parked ego comes back to its lane
 
 
 class ReferencePath:
@@ -27,6 +28,8 @@ class ReferencePath:
         s: [N] metres of path.
         speed_limit: [N] m/s.
         lines: (metres of path, OpenDRIVE ids of its lights) of every stop line that is crossed, in order.
+        base: [N, 2] the route's centre line, from which ``xy`` is moved sideways by ``shift``.
+        knots: of the present shift.
 
     """
 
@@ -42,6 +45,43 @@ class ReferencePath:
         self.speed_limit = np.interp(self.s, s, limit)
         self.lines = crossed_lines(self.xy, self.s, network)
         self._index = -1
+        self.base = self.xy
+        self.knots: list[tuple[float, float]] = []
+        direction = np.gradient(self.base, axis=0)
+        direction /= np.maximum(np.hypot(*direction.T), 1e-6)[:, None]
+        self._normal = np.stack([-direction[:, 1], direction[:, 0]], -1)
+        self._heading = np.unwrap(np.arctan2(direction[:, 1], direction[:, 0]))
+
+    def shift(self, knots: list[tuple[float, float]]) -> None:
+        """Move the line sideways; metres of path remain those of the route's centre line.
+
+        Args:
+            knots: (metres of path, metres to the left) in ascending order; a cubic without a kink in between, constant
+                beyond the ends; empty = back to the route.
+
+        """
+        self.knots = knots
+        if not knots:
+            self.xy = self.base
+            return
+        self.xy = self.base + self._shift(self.s)[:, None] * self._normal
+
+    def shift_at(self, s: float) -> float:
+        """Return the metres to the left of the route of the line at ``s`` metres of path."""
+        return float(self._shift(np.array([s]))[0]) if self.knots else 0.0
+
+    def _shift(self, s: np.ndarray) -> np.ndarray:
+        places = np.array([place for place, _ in self.knots])
+        lefts = np.array([left for _, left in self.knots])
+        index = np.clip(np.searchsorted(places, s, side="right") - 1, 0, max(len(places) - 2, 0))
+        after = np.minimum(index + 1, len(places) - 1)
+        u = np.clip((s - places[index]) / np.maximum(places[after] - places[index], 1e-6), 0.0, 1.0)
+        return lefts[index] + u * u * (3.0 - 2.0 * u) * (lefts[after] - lefts[index])
+
+    def base_pose(self, s: float) -> tuple[float, float, float]:
+        """Return the world pose x, y, yaw of the route's centre line at ``s`` metres of path."""
+        x, y = np.interp(s, self.s, self.base[:, 0]), np.interp(s, self.s, self.base[:, 1])
+        return float(x), float(y), float(np.interp(s, self.s, self._heading))
 
     def advance(self, x: float, y: float) -> float:
         """Return the metres of path of the nearest point to (x, y), never far from the last answer.
@@ -92,6 +132,11 @@ class ReferencePath:
         turn = yaw - np.arctan2(tangent[0, 1], tangent[0, 0])
         slope = float(np.clip(np.tan(np.clip(np.arctan2(np.sin(turn), np.cos(turn)), -1.0, 1.0)), -0.7, 0.7))
         reach = float(np.clip(5.0 + 1.2 * speed + 2.0 * abs(offset), 6.0, 20.0))
+        if self.knots:
+            # The line itself is drawn for the speed: a long way back to it would overshoot its bends.
+            reach = float(np.clip(4.0 + 0.7 * speed + 2.0 * abs(offset), 5.0, 14.0))
+        if speed < 2.0 and abs(offset) > 2.0:
+            reach = _TIGHT  # out of a parking place: about the tightest bend that a car can follow
         u = np.minimum((s - start) / reach, 1.0)
         lateral = offset * (1.0 + u * u * (2.0 * u - 3.0)) + slope * reach * u * (1.0 - u) ** 2
         return s, base + lateral[:, None] * normal

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from craft_lightning.roads.junctions import BACK, LEFT, RIGHT, STRAIGHT, Junctions, Movement, lane_line
-from craft_lightning.roads.kinds import DRIVING
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.route import Route
 from craft_lightning.roads.routes import ScenarioConfig
+from craft_lightning.roads.signals import STOP_SIGN
 from craft_lightning.roads.sites.base import Finder, Site, route_through, trigger_pose
 
 _LENGTH = (204.0, 246.0)  # metres of route
@@ -62,7 +62,7 @@ _CROSSINGS: dict[int, list[Crossing]] = {}
 
 def _find(network: RoadNetwork) -> list[Crossing]:
     junctions = Junctions.of(network)
-    signs = stop_sign_lanes(network)
+    signs = set(network.sign_lane[network.sign_type == STOP_SIGN].tolist())
     lines: dict[tuple[int, ...], np.ndarray] = {}
     found = []
     for movement in junctions.movements:
@@ -92,12 +92,6 @@ def _line(network: RoadNetwork, lines: dict[tuple[int, ...], np.ndarray], moveme
     if movement.inside not in lines:
         lines[movement.inside] = lane_line(network, movement.inside)
     return lines[movement.inside]
-
-
-def stop_sign_lanes(network: RoadNetwork) -> frozenset[int]:
-    """Return the lanes that end at a stop sign."""
-    lanes = getattr(network, "stop_lane", None)
-    return frozenset() if lanes is None else frozenset(np.asarray(lanes).tolist())
 
 
 def junction_site(
@@ -210,17 +204,6 @@ def _flow(network: RoadNetwork, rng: np.random.Generator, crossing: Crossing) ->
 
 def _direction(network: RoadNetwork, rng: np.random.Generator, crossing: Crossing) -> dict[str, Any]:
     return {"direction": str(rng.choice(_directions(crossing)))}
-
-
-def place(points: np.ndarray, index: int) -> dict[str, float]:
-    """Return a point of a line [N, 3] as a place of a route file."""
-    x, y, z = points[index].tolist()
-    return {"x": round(x, 2), "y": round(y, 2), "z": round(z, 2)}
-
-
-def driving_length(network: RoadNetwork, lanes: list[int]) -> float:
-    """Return the metres of lanes together, those that are no driving lanes left out."""
-    return float(sum(network.lane_length[lane] for lane in lanes if network.lane_kind[lane] == DRIVING))
 
 
 def finder(kind: str, accept: Accept, describe: Describe) -> Finder:

@@ -17,13 +17,13 @@ def craftfield() -> TownPlan:
     ring = Profile((*lanes(1, 4.0), Strip("shoulder", 1.0)), speed=30.0)
     town = Layout("craftfield", kind="rural")
     # Three roads from west to east at y = 190, 0, -190; letters by row, numbers from the west.
-    for name, x, y in (
+    for name, east, north in (
         ("A2", -150, 190), ("A3", 10, 190), ("A4", 170, 190),
         ("B1", -400, 0), ("B2", -150, 0), ("B3", 10, 0), ("B5", 290, 0), ("B6", 400, 0),
         ("C2", -150, -190), ("C4", 170, -190), ("C5", 290, -190),
     ):  # fmt: skip
-        town.place(name, x, y, _REACH)
-    town.place("B4", 170, 0, _ROUNDABOUT_REACH)
+        town.place(name, east, north, _REACH)
+    town.place("B4", 170.0, 0.0, _ROUNDABOUT_REACH)
 
     # The outer road, round the corners of the map.
     town.road("B1", "A2", main, via=[(-400, 110), (-430, 140), (-400, 190)], radius=[60, 30, 45])
@@ -50,7 +50,7 @@ def craftfield() -> TownPlan:
         ("B5", "C5", 35, (STOP, STOP)),
     ):
         x, y = town.places[end]
-        via = [(x, y + 60), (x + aside, y + 95), (x, y + 130)][::-1]
+        via = [(x, y + 130.0), (x + aside, y + 95.0), (x, y + 60.0)]
         town.road(start, end, winding, via=via, radius=[40, 35, 40], control=control)
     town.roundabout("B4", ring)
     return town.plan()

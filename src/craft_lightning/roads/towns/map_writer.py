@@ -131,7 +131,9 @@ class MapWriter:
                 width=_number(left + right),
             )
             outline = _add(walk, "outline", id=0, fillType="concrete", outer="true", closed="false", laneType="border")
-            for corner, (u, v) in enumerate(((far, -right), (far, left), (near, left), (near, -right))):
+            # CARLA's clients tell one crosswalk from the next by the first corner coming again.
+            corners = ((far, -right), (far, left), (near, left), (near, -right), (far, -right))
+            for corner, (u, v) in enumerate(corners):
                 _add(outline, "cornerLocal", u=_number(u), v=_number(v), z=0, height=0, id=corner)
 
     # ---- junctions -----------------------------------------------------------------------------------------------

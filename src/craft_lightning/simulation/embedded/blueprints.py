@@ -186,7 +186,9 @@ _OTHERS = (
 )
 
 # Made by the server alone.
-_SERVER_ONLY = (Blueprint("spectator"), Blueprint("traffic.traffic_light"), Blueprint("traffic.stop"))
+_SERVER_ONLY = tuple(
+    Blueprint(name) for name in ("spectator", "traffic.traffic_light", "traffic.stop", "traffic.yield")
+)
 
 
 class BlueprintLibrary:

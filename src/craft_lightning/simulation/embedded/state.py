@@ -9,7 +9,7 @@ from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.sensors.memory import SensorMemory
 
 # What an actor is.
-VEHICLE, WALKER, PROP, LIGHT, SENSOR, CONTROLLER, OTHER = range(7)
+VEHICLE, WALKER, PROP, LIGHT, SENSOR, CONTROLLER, OTHER, SIGN = range(8)
 
 # Columns of Actor.motion and of a row's "motion".
 X, Y, Z, PITCH, YAW, ROLL, VX, VY, VZ, WX, WY, WZ, AX, AY, AZ = range(wire.MOTION_COLUMNS)

@@ -16,6 +16,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.opendrive import load_opendrive
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town, sumo_net
+from craft_lightning.simulation.embedded.signs import sign_places
 
 # Spawn points: one every so many metres of driving lane, at least this far from where the lane begins and ends.
 SPAWN_SPACING = 20.0
@@ -71,6 +72,7 @@ class TownAssets:
         lights: the traffic lights that rule a lane.
         network: the arrays that all this is made from.
         opendrive: the OpenDRIVE text as ``roads`` holds it.
+        signs: the stop and yield signs that rule a lane.
         flat: whether all ground lies at height zero.
 
     """
@@ -91,6 +93,7 @@ class TownAssets:
         self.flat = bool(np.abs(self._z).max() < 0.05)
         self.spawn_points = _spawn_points(network)
         self.lights = _lights(network)
+        self.signs = sign_places(network)
 
     def ground(self, x: float, y: float) -> float:
         """Return the height of the nearest driving lane [m]."""

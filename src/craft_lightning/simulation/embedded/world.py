@@ -17,6 +17,7 @@ from craft_lightning.simulation.embedded.state import (
     OTHER,
     PROP,
     SENSOR,
+    SIGN,
     VEHICLE,
     WALKER,
     Actor,
@@ -100,6 +101,10 @@ class World:
             actor = self._place("traffic.traffic_light", LIGHT, place.pose)
             actor.box_centre, actor.extent = place.trigger_centre, place.trigger_extent
             lights.append(Light(actor.id, place, own.links))
+        for sign in town.signs:
+            actor = self._place(sign.blueprint, SIGN, sign.pose)
+            actor.box_centre, actor.extent = sign.trigger_centre, sign.trigger_extent
+            self.state.actors.rows[self.state.actors.index[actor.id]]["sign"] = sign.signal.encode()[:31]
         self.traffic = Traffic(self)
         self.board = LightBoard(self.sumo.programs(), lights, engine.show)
         self._write_lights()
@@ -294,13 +299,13 @@ class World:
     def destroy(self, actor_ids: list[int]) -> list[bool]:
         """Take actors out of the world and say for each whether it was there.
 
-        Sensors go with the actor they sit on, traffic goes with its controller; lights and the spectator stay.
+        Sensors go with the actor they sit on, traffic goes with its controller; lights, signs and the spectator stay.
         """
         actors = self.state.actors
         found, going = [], []
         for actor_id in actor_ids:
             actor = actors.get(actor_id)
-            there = actor is not None and actor.kind != LIGHT and actor_id != self.state.spectator
+            there = actor is not None and actor.kind not in (LIGHT, SIGN) and actor_id != self.state.spectator
             found.append(there)
             if there:
                 going.append(actor_id)

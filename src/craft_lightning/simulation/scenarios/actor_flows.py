@@ -93,7 +93,17 @@ def path_between(network: RoadNetwork | None, start: np.ndarray, end: np.ndarray
         return straight
     if route.length > _DETOUR * float(np.hypot(*(end - start)[:2])) + 10.0:
         return straight
-    return np.column_stack([route.xy, route.z])
+    return _beside(np.column_stack([route.xy, route.z]), np.asarray(route.heading), start, end)
+
+
+def _beside(line: np.ndarray, heading: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Move a lane's centre line sideways so that it passes the given places: bicycles keep to the edge."""
+    normal = np.stack([-np.sin(heading), np.cos(heading)], 1)
+    first = float((start[:2] - line[0, :2]) @ normal[0])
+    last = float((end[:2] - line[-1, :2]) @ normal[-1])
+    moved = line.copy()
+    moved[:, :2] += np.linspace(first, last, len(line))[:, None] * normal
+    return moved
 
 
 def _on_lane(planner: RoutePlanner, place: np.ndarray) -> bool:

@@ -21,8 +21,8 @@ class ControlLoss(Scenario):
 
     No parameters in route files. What the driver sends reaches the vehicle with noise added (``Scenario.disturb``, the
     same on every server, exact for a seed): an autoregressive process that forgets in 0.6 s, of
-    stationary deviation 0.02 of full steer and 0.05 of full throttle; on each patch of 12 metres a pull of 0.06 to
-    0.12 of full steer to a drawn side comes on top. Debris lies beside the lane and does not collide.
+    stationary deviation 0.02 of full steer and 0.05 of full throttle; on each patch of 12 metres a pull of 0.03 to
+    0.07 of full steer to a drawn side comes on top. Debris lies beside the lane and does not collide.
     """
 
     life = 40.0
@@ -37,7 +37,7 @@ class ControlLoss(Scenario):
             place = stage.trigger + behind
             if place > stage.end - 10.0:
                 break
-            pull = float(rng.uniform(0.06, 0.12)) * (1.0 if rng.random() < 0.5 else -1.0)
+            pull = float(rng.uniform(0.03, 0.07)) * (1.0 if rng.random() < 0.5 else -1.0)
             self.patches.append((place, pull))
             prop = cast.put(stage, _DEBRIS, place, _ASIDE * (1.0 if index % 2 else -1.0))
             if prop is not None:

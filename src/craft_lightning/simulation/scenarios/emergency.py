@@ -16,11 +16,12 @@ _IN_THE_WAY = 25.0  # metres behind the ego within which the ego is what holds i
 _LANE = 1.9  # metres: the ego's centre is nearer than this to the line it drives on
 _PATIENCE = 6.0  # seconds in which the ego has to make way
 _RUN = 150.0  # metres of route that it drives with the ego in reach
+_HASTE = 1.4
 _VERDICT = "yield_emergency"
 
 
 class YieldToEmergencyVehicle(Scenario):
-    """An emergency vehicle appears behind the ego, in its lane, and drives a third faster than the limit allows.
+    """An emergency vehicle appears behind the ego, in its lane, and drives 1.4 times as fast as the limit allows.
 
     Parameters, as in Bench2Drive's route files: ``distance`` metres behind the ego at which it appears (25).
 
@@ -46,15 +47,15 @@ class YieldToEmergencyVehicle(Scenario):
         """Return: appear, hurry."""
         return _Hurry(self.stage, self)
 
-    def judge(self) -> None:
-        """Give the verdict; called once, at the end."""
-        if not self.overtaken and self.held_up > _PATIENCE:
+    def conclude(self) -> None:
+        """Give the verdict, once."""
+        if not self.overtaken and self.held_up > _PATIENCE and not self.verdicts:
             self.verdicts.append(_VERDICT)
 
     def clean_up(self) -> None:
-        """Judge, then end."""
+        """Give the verdict, then end."""
         if self.triggered and not self.finished:
-            self.judge()
+            self.conclude()
         super().clean_up()
 
 
@@ -76,7 +77,7 @@ class _Hurry(Action):
         vehicle = stage.spawn(cast.draw(stage, "emergency"), s)
         if vehicle is not None:
             cast.flash(vehicle)
-            self.driver = Driver(stage, vehicle, s)
+            self.driver = Driver(stage, vehicle, s, headway=0.4, braking=5.0)
             self.driver.start_at(max(stage.ego_speed, 5.0))
 
     def update(self) -> Status:
@@ -95,11 +96,12 @@ class _Hurry(Action):
         x, y, _ = stage.view.ego_pose
         px, py, heading = stage.pose(stage.ego_s)
         aside = (y - py) * math.cos(heading) - (x - px) * math.sin(heading)
-        if 0.0 < gap < _IN_THE_WAY and abs(aside) < _LANE:
+        # Whoever waits at a red light cannot make way.
+        if 0.0 < gap < _IN_THE_WAY and abs(aside) < _LANE and stage.ego_speed > 1.0:
             scenario.held_up += TRACKER_SECONDS
         if gap < -25.0 or stage.ego_s > stage.trigger + _RUN or driver.s > stage.end - 5.0:
             return Status.SUCCESS
-        driver.drive(1.3 * stage.speed_limit(driver.s))
+        driver.drive(_HASTE * stage.speed_limit(driver.s))
         return Status.RUNNING
 
 

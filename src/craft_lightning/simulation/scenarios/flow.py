@@ -194,7 +194,7 @@ class Flow:
         if self.ids and self.s[-1] - self.source < self._gap:
             return
         stage = self.stage
-        pace = self.scale * float(self.path.pace[int(self.source)])
+        pace = free = self.scale * float(self.path.pace[int(self.source)])
         near = bodies[(bodies[:, 0] > self.source - 6.0) & (bodies[:, 0] < self.source + 40.0)]
         if len(near):
             room = near[:, 0] - self.source - 2.5 - _STANDSTILL
@@ -202,7 +202,7 @@ class Flow:
         if self.ids:
             room = self.s[-1] - self.source - 5.0 - _STANDSTILL
             pace = min(pace, float(_safe(np.array([room]), self.speed[-1:], _FOLLOW_BRAKING)[0]))
-        if pace < 0.4 * self.pattern.speed * self.scale:
+        if pace < 0.4 * free:
             return
         if not self._models:
             self._models = models(stage.session, self._fleet)

@@ -24,12 +24,22 @@ class Driver(Pilot):
         vehicle: the ``carla.Vehicle``.
         s: metres along the line where it was spawned.
         heed: mind whoever is ahead, and red lights.
+        headway: seconds kept to whoever is ahead.
+        braking: m/s2 spent on whoever is ahead.
 
     """
 
-    def __init__(self, stage: Stage | Track, vehicle: Any, s: float, heed: bool = True) -> None:
+    def __init__(
+        self,
+        stage: Stage | Track,
+        vehicle: Any,
+        s: float,
+        heed: bool = True,
+        headway: float = 1.0,
+        braking: float = 3.5,
+    ) -> None:
         super().__init__(stage, vehicle, s)
-        self.heed = heed
+        self.heed, self.headway, self.braking = heed, headway, braking
 
     @property
     def where(self) -> tuple[float, float, float]:

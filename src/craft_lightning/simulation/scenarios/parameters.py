@@ -59,7 +59,7 @@ def interval(config: "ScenarioConfig", name: str, default: tuple[float, float]) 
         if isinstance(value, dict) and "from" in value:
             low, high = float(value["from"]), float(value["to"])
         else:
-            low = high = float(value.get("value")) if isinstance(value, dict) else float(value)
+            low = high = float(value["value"] if isinstance(value, dict) else value)
     except (TypeError, ValueError, KeyError) as error:
         raise _wrong(config, name, str(value), "a number, or two as from and to") from error
     if not (0.0 < low <= high and math.isfinite(high)):

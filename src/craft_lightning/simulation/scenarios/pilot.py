@@ -35,6 +35,7 @@ class Pilot:
 
     def __init__(self, stage: Stage | Track, vehicle: Any, s: float) -> None:
         self.stage, self.vehicle = stage, vehicle
+        self.headway, self.braking = 1.0, _BRAKING  # s and m/s2, towards whoever is ahead
         self.s, self.speed = s, 0.0
         self.present = False
         self._progress = RouteProgress(stage.route)
@@ -85,7 +86,7 @@ class Pilot:
         allowed = math.inf
         if place < math.inf:
             gap = place + pace * (view.time - seen) - front - 3.0
-            allowed = safe_speed(gap, pace, 1.0, _BRAKING) if gap > 0.0 else 0.0
+            allowed = safe_speed(gap, pace, self.headway, self.braking) if gap > 0.0 else 0.0
         for place, signals in self._lines:
             if -1.0 < place - front < 40.0 and line_state(view, signals) in (LIGHT_RED, LIGHT_YELLOW):
                 gap = place - front - 1.5
