@@ -1,4 +1,4 @@
-"""The ground of a town as a picture that rays look into: materials, paint at several resolutions, heights, stop signs.
+"""The ground of a town as a picture that rays look into: materials, paint at several resolutions, heights.
 
 Frame: CARLA's (x forward, y right, metres); rows run along y, columns along x.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.town import TownAssets
 
 # Raise when what is painted changes.
-GROUND_VERSION = 1
+GROUND_VERSION = 2
 TEXEL = 0.125  # m, where the town is small enough
 MOST_TEXELS = 48_000_000
 HEIGHT_CELL = 2.0  # m
@@ -31,9 +31,6 @@ _SHIFT = 4
 LINE_WIDTH, STOP_LINE_WIDTH = 0.14, 0.4  # m
 DASH, GAP = 3.0, 6.0  # m of a broken line
 STRIPE = 0.5  # m, width of a zebra crossing's stripes and of what is between them
-_STOP_SIGN = "206"
-_WALK_BACK = 20.0  # m that a sign may stand inside a junction
-SIGN_BESIDE = 0.9  # m between the lane's edge and the pole of a sign
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +43,6 @@ class Ground:
         levels: [K, 3] int64 offset, rows and columns of each level; a texel of the next one is twice as wide.
         heights: [r, c] float32 [m], cells of ``HEIGHT_CELL``; [1, 1] where the town is flat.
         frame: float64: x, y of the middle of texel [0, 0], texel [m], cell of the heights [m], steepest slope.
-        signs: [N, 4] x, y, z [m] and yaw [deg] of stop signs, the yaw that of the traffic they stop.
 
     """
 
@@ -55,7 +51,6 @@ class Ground:
     levels: np.ndarray
     heights: np.ndarray
     frame: np.ndarray
-    signs: np.ndarray
 
     @classmethod
     def from_town(cls, town: "TownAssets") -> "Ground":
@@ -67,23 +62,21 @@ class Ground:
 
 
 def _paint(town: "TownAssets") -> dict[str, np.ndarray]:
-    """Return material, cover (paint at full resolution), heights, frame and signs."""
+    """Return material, cover (paint at full resolution), heights and frame."""
     network = town.network
     low = np.array([network.x.min(), -network.y.max()]) - _MARGIN
     high = np.array([network.x.max(), -network.y.min()]) + _MARGIN
     texel = max(TEXEL, float(np.sqrt((high - low).prod() / MOST_TEXELS)))
     shape = tuple((np.ceil((high - low) / texel).astype(int) + 1).tolist()[::-1])
     canvas = _Canvas(low, texel, (shape[0], shape[1]))
-    carla_map = town.opendrive.carla_map()
     material = _materials(network, canvas)
     cover = np.zeros(canvas.shape, np.uint8)
     _paint_lines(network, canvas, cover)
-    _paint_crossings(carla_map, canvas, cover)
+    _paint_crossings(town.opendrive.carla_map(), canvas, cover)
     cover[material == 0] = 0
     heights, slope = _heights(town, low, high)
     frame = np.array([*low, texel, HEIGHT_CELL, slope])
-    signs = _stop_signs(carla_map)
-    return {"material": material, "cover": cover, "heights": heights, "frame": frame, "signs": signs}
+    return {"material": material, "cover": cover, "heights": heights, "frame": frame}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,36 +177,6 @@ def _heights(town: "TownAssets", low: np.ndarray, high: np.ndarray) -> tuple[np.
     heights = cv2.blur(heights, (5, 5))
     rise = max(float(np.abs(np.diff(heights, axis=axis)).max()) for axis in (0, 1)) / HEIGHT_CELL
     return heights.astype(np.float32), min(1.5 * rise + 0.02, 3.0)
-
-
-def _stop_signs(carla_map: Any) -> np.ndarray:
-    """Return [N, 4] x, y, z, yaw of a pole beside the lane's end for each approach that a stop sign rules."""
-    poles: dict[tuple[int, int], tuple[float, float, float, float]] = {}
-    for landmark in carla_map.get_all_landmarks_of_type(_STOP_SIGN):
-        for ends in landmark.get_lane_validities():
-            for lane in range(min(ends), max(ends) + 1):
-                waypoint = carla_map.get_waypoint_xodr(landmark.road_id, lane, landmark.s) if lane else None
-                if waypoint is None or str(waypoint.lane_type) != "Driving":
-                    continue
-                pole = _beside(waypoint)
-                poles.setdefault((round(pole[0]), round(pole[1])), pole)
-    return np.array(list(poles.values()), np.float64).reshape(-1, 4)
-
-
-def _beside(waypoint: Any) -> tuple[float, float, float, float]:
-    walked = 0.0
-    while waypoint.is_junction and walked < _WALK_BACK:
-        before = waypoint.previous(0.5)
-        if not before:
-            break
-        waypoint, walked = before[0], walked + 0.5
-    right = waypoint.get_right_lane()
-    while right is not None and str(right.lane_type) == "Driving" and right.lane_id * waypoint.lane_id > 0:
-        waypoint, right = right, right.get_right_lane()
-    place, yaw = waypoint.transform.location, waypoint.transform.rotation.yaw
-    aside = 0.5 * waypoint.lane_width + SIGN_BESIDE
-    sine, cosine = np.sin(np.radians(yaw)), np.cos(np.radians(yaw))
-    return float(place.x - aside * sine), float(place.y + aside * cosine), float(place.z), float(yaw)
 
 
 def _pyramid(cover: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,5 +5,5 @@ SUN, AMBIENT, SUNLIGHT, ZENITH, HORIZON, FOG = 0, 3, 6, 9, 12, 15
 WETNESS, PUDDLES, CLOUDS, LAMP, CLOUD_DRIFT, STARS = range(18, 24)
 LIGHT_NUMBERS = 24
 
-FAR = 400.0  # m; farther ground is the horizon's colour
+FAR = 1500.0  # m; farther ground is the horizon's colour
 FOG_STEPS = 2.0  # entries of the fog table a metre

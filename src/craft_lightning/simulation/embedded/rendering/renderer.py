@@ -72,7 +72,7 @@ class Renderer:
     def __init__(self, world: "World") -> None:
         self.world = world
         self.ground = Ground.from_town(world.town)
-        self.scene = SceneReader(world, self.ground)
+        self.scene = SceneReader(world)
         # A tile of smooth noise: asphalt, grass, clouds and stars are made of it.
         self._noise = np.random.default_rng(5).integers(0, 256, (shading.NOISE, shading.NOISE), np.uint8)
         self._frame = -1

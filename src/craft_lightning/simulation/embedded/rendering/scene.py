@@ -10,11 +10,10 @@ import numpy as np
 from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.geometry import rotation, rotations
 from craft_lightning.simulation.embedded.rendering import materials
-from craft_lightning.simulation.embedded.rendering.ground import Ground
 from craft_lightning.simulation.embedded.rendering.solids import Mesh
-from craft_lightning.simulation.embedded.rendering.street import light_mesh, prop_mesh, stop_sign_mesh, walker_mesh
+from craft_lightning.simulation.embedded.rendering.street import light_mesh, prop_mesh, sign_mesh, walker_mesh
 from craft_lightning.simulation.embedded.rendering.vehicles import vehicle_mesh
-from craft_lightning.simulation.embedded.state import LIGHT, PROP, VEHICLE, WALKER, Actor
+from craft_lightning.simulation.embedded.state import LIGHT, PROP, SIGN, VEHICLE, WALKER, Actor
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.blueprints import BlueprintLibrary
@@ -41,7 +40,7 @@ _UPPERS = (
 )
 _LOWERS = ((0.16, 0.18, 0.28), (0.12, 0.12, 0.13), (0.42, 0.36, 0.28), (0.30, 0.32, 0.36))
 _SKINS = ((0.85, 0.66, 0.53), (0.62, 0.43, 0.31), (0.38, 0.26, 0.19))
-_LIGHT, _SIGN = "traffic.traffic_light", "traffic.stop"
+_LIGHT = "traffic.traffic_light"
 
 
 @dataclasses.dataclass
@@ -107,8 +106,8 @@ class MeshStore:
     def _make(self, type_id: str) -> Mesh:
         if type_id == _LIGHT:
             return light_mesh()
-        if type_id == _SIGN:
-            return stop_sign_mesh()
+        if type_id.startswith("traffic."):
+            return sign_mesh(type_id)
         blueprint = self._library.get(type_id)
         if type_id.startswith("walker."):
             return walker_mesh(blueprint.extent[2])
@@ -130,14 +129,13 @@ class SceneReader:
 
     Args:
         world: the world.
-        ground: the ground of its town.
 
     """
 
-    def __init__(self, world: "World", ground: Ground) -> None:
+    def __init__(self, world: "World") -> None:
         self.world = world
         self.store = MeshStore(world.library)
-        self._fixed = _fixed_poses(world, ground)
+        self._fixed = _light_poses(world)
         self._version = -1
         self._rows = np.zeros(0, np.int64)
         self._actors: list[Actor] = []
@@ -180,7 +178,9 @@ class SceneReader:
             for pose in self._fixed[actor.id]:
                 self._lights.append((len(bodies) + len(fixed), actor.id))
                 fixed.append((store.number(_LIGHT), actor.id, pose))
-        fixed += [(store.number(_SIGN), 0, pose) for pose in self._fixed[0]]
+        for actor in actors.order:
+            if actor.kind == SIGN:
+                fixed.append((store.number(actor.type_id), actor.id, np.array(actor.pose)))
         meshes = [store.number(actor.type_id) for actor in bodies] + [mesh for mesh, _, _ in fixed]
         poses = np.zeros((len(meshes), 6))
         for row, (_, _, pose) in enumerate(fixed, len(bodies)):
@@ -254,11 +254,9 @@ def _dress(paint: np.ndarray, actor: Actor) -> None:
     paint[materials.SKIN, :3] = _SKINS[draw // 31 % len(_SKINS)]
 
 
-def _fixed_poses(world: "World", ground: Ground) -> dict[int, list[np.ndarray]]:
-    """Return where lights stand, by their actor, and stop signs, under 0: [x, y, z, pitch, yaw, roll]."""
-    poses: dict[int, list[np.ndarray]] = {
-        0: [np.array([x, y, z, 0.0, yaw, 0.0]) for x, y, z, yaw in ground.signs.tolist()]
-    }
+def _light_poses(world: "World") -> dict[int, list[np.ndarray]]:
+    """Return where each light stands, and is repeated: [x, y, z, pitch, yaw, roll] by actor."""
+    poses: dict[int, list[np.ndarray]] = {}
     for actor_id, light in world.board.lights.items():
         near = np.array(light.place.pose, float)
         poses[actor_id] = [near]

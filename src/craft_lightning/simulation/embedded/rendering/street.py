@@ -27,8 +27,8 @@ from craft_lightning.simulation.embedded.rendering.solids import Mesh, block, fr
 
 LIGHT_POLE = 5.4  # m
 _LAMP = 0.24  # m across
-_BOARD = 0.9  # m across a stop sign
-_SIGN_HEIGHT = 2.2  # m of its middle
+SIGN_BOARD = 0.9  # m across
+SIGN_HEIGHT = 2.2  # m of its middle
 
 
 def walker_mesh(half_height: float) -> Mesh:
@@ -93,16 +93,27 @@ def light_mesh() -> Mesh:
     return join(parts)
 
 
-def stop_sign_mesh() -> Mesh:
-    """Return a stop sign; its x axis points the way of the traffic that it stops."""
-    pole = post(0.05, 0.0, 0.0, _SIGN_HEIGHT, 0.04, METAL, TAG_POLE)
-    back = plate((0.0, 0.0, _SIGN_HEIGHT), (1.0, 0.0), _BOARD, _BOARD, METAL, TAG_SIGN, sides=8)
-    rim = plate((-0.01, 0.0, _SIGN_HEIGHT), (-1.0, 0.0), _BOARD, _BOARD, WHITE, TAG_SIGN, sides=8)
-    board = plate((-0.02, 0.0, _SIGN_HEIGHT), (-1.0, 0.0), 0.92 * _BOARD, 0.92 * _BOARD, SIGN_RED, TAG_SIGN, sides=8)
-    word = [
-        plate((-0.03, y, _SIGN_HEIGHT), (-1.0, 0.0), 0.11, 0.24, WHITE, TAG_SIGN) for y in (-0.27, -0.09, 0.09, 0.27)
-    ]
-    return join([pole, back, rim, board, *word])
+def sign_mesh(kind: str) -> Mesh:
+    """Return a stop or a yield sign; like a light's, its y axis points at the traffic that it rules.
+
+    Args:
+        kind: ``traffic.stop`` or ``traffic.yield``.
+
+    """
+    pole = post(0.0, -0.05, 0.0, SIGN_HEIGHT, 0.04, METAL, TAG_POLE)
+
+    def board(share: float, part: int, before: float) -> Mesh:
+        wide = share * SIGN_BOARD
+        if kind == "traffic.stop":
+            return plate((0.0, before, SIGN_HEIGHT), (0.0, 1.0), wide, wide, part, TAG_SIGN, sides=8)
+        # The triangle of a yield sign stands on its tip.
+        return plate((0.0, before, SIGN_HEIGHT), (0.0, 1.0), wide, -wide, part, TAG_SIGN, sides=3)
+
+    back = plate((0.0, 0.0, SIGN_HEIGHT), (0.0, -1.0), 0.8 * SIGN_BOARD, 0.8 * SIGN_BOARD, METAL, TAG_SIGN, sides=8)
+    if kind != "traffic.stop":
+        return join([pole, back, board(1.15, SIGN_RED, 0.01), board(0.75, WHITE, 0.02)])
+    word = [plate((x, 0.03, SIGN_HEIGHT), (0.0, 1.0), 0.11, 0.24, WHITE, TAG_SIGN) for x in (-0.27, -0.09, 0.09, 0.27)]
+    return join([pole, back, board(1.0, WHITE, 0.01), board(0.92, SIGN_RED, 0.02), *word])
 
 
 def prop_mesh(name: str, extent: tuple[float, float, float]) -> Mesh:
