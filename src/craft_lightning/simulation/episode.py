@@ -225,6 +225,11 @@ class RouteEpisode:
         """Its road grid."""
         return self.place.grid
 
+    @property
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios of the running episode."""
+        return list(self._scenarios)
+
     # -- begin and end ---------------------------------------------------------------------------------------------
 
     def reset(self, spec: EpisodeSpec) -> StepResult:
