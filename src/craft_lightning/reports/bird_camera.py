@@ -42,6 +42,8 @@ _LIGHTS = {
     LIGHT_GREEN: (18, 161, 80),
     LIGHT_OFF: (119, 119, 122),
 }
+KEY_COLOURS: tuple[Colour, ...] = (_EGO, _CAST, _EDGE, _ROUTE, _MARKING, *_AGENTS.values(), *_LIGHTS.values())
+"""Colours that a palette must hold."""
 _CELL = 0.2  # metres of a cell of the painted town
 _MOST_CELLS = 60_000_000
 _MARGIN = 12.0

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.reports.bird_camera import KEY_COLOURS
 from craft_lightning.roads.cache import atomic_path
 
 ENDINGS = (".gif", ".webp", ".mp4")
@@ -160,8 +161,11 @@ def _write_animation(path: Path, frames: list[np.ndarray], seconds: float) -> No
     if path.suffix == ".webp":
         options |= {"quality": _QUALITY, "method": 2}
     else:
-        # One palette for all frames, from several of them, so that colours do not flicker.
-        sample = Image.fromarray(np.vstack(frames[:: max(1, len(frames) // 4)]))
+        # One palette for all frames, from several of them and the colours of what is small, so that none flickers.
+        height, width = frames[0].shape[:2]
+        keys = np.array(KEY_COLOURS, np.uint8)
+        strip = keys[np.arange(width) * len(keys) // width][None].repeat(max(height // 2, 1), 0)
+        sample = Image.fromarray(np.vstack([strip, *frames[:: max(1, len(frames) // 4)]]))
         palette = sample.quantize(_COLOURS)
         images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(path, append_images=images[1:], **options)

@@ -144,7 +144,7 @@ def plate(
         centre: its middle.
         facing: horizontal unit vector x, y that it looks along.
         wide: width; of a sign with more than four sides, its diameter.
-        high: height.
+        high: height; negative stands it on its head.
         part: see ``Mesh``.
         tag: see ``Mesh``.
         sides: 4 for a rectangle, more for a regular outline.
@@ -155,7 +155,9 @@ def plate(
     if sides == 4:
         outline = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
     else:
-        turns = [2.0 * math.pi * (index + 0.5) / sides for index in range(sides)]
+        # A triangle stands on one of its sides, as an octagon does.
+        start = 0.5 * math.pi if sides == 3 else math.pi / sides
+        turns = [start + 2.0 * math.pi * index / sides for index in range(sides)]
         outline = [(0.5 * math.cos(turn), 0.5 * math.sin(turn)) for turn in turns]
     points = [np.array(centre, float) + wide * a * across + high * b * up for a, b in outline]
     mesh = convex([[point.tolist() for point in points]], [part], tag)
