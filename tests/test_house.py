@@ -251,7 +251,7 @@ def test_every_file_that_is_not_code_is_package_data():
 
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency():
-    distributions = {"cv2": "opencv-python-headless", "yaml": "PyYAML", "sumo": "eclipse-sumo"}
+    distributions = {"cv2": "opencv-python-headless", "yaml": "PyYAML", "sumo": "eclipse-sumo", "PIL": "pillow"}
     listed = {
         re.split(r"[\[<>=~!; ]", line.strip())[0].lower().replace("-", "_")
         for line in setup_cfg()["options"]["install_requires"].splitlines()

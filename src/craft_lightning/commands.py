@@ -1,4 +1,4 @@
-"""The small tools beside training: ``routes``, ``merge``, ``score`` and ``benchmark``."""
+"""The small tools beside training: ``routes``, ``merge``, ``score``, ``clip``, ``gallery`` and ``benchmark``."""
 
 import argparse
 import importlib
@@ -49,6 +49,17 @@ def main(arguments: Sequence[str]) -> None:
     score.add_argument("--metric-info", type=Path, metavar="DIR", help="folder with <save_name>/metric_info.json")
     score.add_argument("--routes", type=Path, metavar="XML", help="route file of the suite; names missing routes")
     score.add_argument("--maps", type=Path, metavar="DIR", help="folder of OpenDRIVE files, TOWN.xodr")
+    clip = tools.add_parser("clip", allow_abbrev=False, description="Play one scenario type; write a moving picture.")
+    clip.add_argument("type", metavar="TYPE", help="scenario type, such as ParkingCutIn")
+    clip.add_argument("--output", type=Path, help="a .gif, .webp or .mp4 file; default TYPE.gif")
+    gallery = tools.add_parser("gallery", allow_abbrev=False, description="Play all types; write a page of pictures.")
+    gallery.add_argument("folder", metavar="DIR", type=Path, help="folder of index.html and the pictures")
+    gallery.add_argument("--only", metavar="TYPE", action="append", default=[], help="one type; may be repeated")
+    for tool in (clip, gallery):
+        tool.add_argument("--town", default="", help="built-in town or .xodr file; default: any with room for the type")
+        tool.add_argument("--seed", type=int, default=0, help="draws the place, the scenario and the traffic")
+        tool.add_argument("--driver", default="expert", help="expert, or a policy: shipped checkpoint or file")
+        tool.add_argument("--camera", action="store_true", help="show the ego's camera beside the bird's-eye view")
     options = parser.parse_args(list(arguments))
     if options.tool == "routes":
         write_generated_routes(options.town, options.count, options.seed, options.output)
@@ -56,6 +67,11 @@ def main(arguments: Sequence[str]) -> None:
         merge_results(options.folder, options.output)
     elif options.tool == "score":
         print_scores(options.files, options.json, options.protocol, options.metric_info, options.routes, options.maps)
+    elif options.tool == "clip":
+        write_clip(options.type, options.town, options.seed, options.driver, options.camera, options.output)
+    elif options.tool == "gallery":
+        wanted = options.town, options.seed, options.driver, options.camera
+        write_gallery(options.folder, options.only, *wanted)
     else:
         run_benchmarks(options.quick, options.only)
 
@@ -163,6 +179,53 @@ def print_scores(
     from craft_lightning.metrics.scoreboard import print_scoreboard
 
     print_scoreboard(summaries)
+
+
+def write_clip(kind: str, town: str, seed: int, driver: str, camera: bool, output: Path | None = None) -> None:
+    """Play one scenario type and write a moving picture of it.
+
+    Args:
+        kind: the type.
+        town: built-in town or OpenDRIVE file; empty = any that has room for the type.
+        seed: draws the place, the scenario and the traffic.
+        driver: ``expert``, or a policy.
+        camera: show the ego's camera beside the bird's-eye view.
+        output: a .gif, .webp or .mp4 file; None = TYPE.gif.
+
+    Raises:
+        CraftError: an unknown type, no room for it, an unknown driver, or a file that cannot be written.
+
+    """
+    from craft_lightning.reports.clips import Clip, Studio
+    from craft_lightning.reports.gallery import known_types
+
+    known_types([kind])
+    clip = Clip(kind, town, seed, driver, camera, str(output or f"{kind}.gif"))
+    with Studio() as studio:
+        played = studio.film(clip)
+    print(f"{clip.output}: {kind} in {played.town}, {played.outcome}")
+
+
+def write_gallery(folder: Path, only: Sequence[str], town: str, seed: int, driver: str, camera: bool) -> None:
+    """Play scenario types and write a page with a moving picture of each.
+
+    Args:
+        folder: where ``index.html`` and the pictures go.
+        only: types; empty = all.
+        town: see ``write_clip``.
+        seed: see ``write_clip``.
+        driver: see ``write_clip``.
+        camera: see ``write_clip``.
+
+    Raises:
+        CraftError: an unknown type, or a folder that cannot be written. A type that cannot be played costs its own
+            entry alone.
+
+    """
+    from craft_lightning.reports.gallery import build_gallery
+
+    page, played, failed = build_gallery(folder, only, town, seed, driver, camera)
+    print(f"{page}: {played} types played, {failed} not")
 
 
 def run_benchmarks(quick: bool, only: Sequence[str]) -> None:

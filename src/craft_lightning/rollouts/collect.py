@@ -16,6 +16,7 @@ from craft_lightning.rollouts.loop import run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.visits import training_order
 from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.simulation.stage import TRAFFIC_SOURCES
 from craft_lightning.structures import CandidateSet, Context, Scene, Transition, stack_numpy
 
 EPISODES_A_WORLD = 1000  # rollout numbers reserved for one world in one iteration
@@ -26,15 +27,21 @@ class Traffic:
     """Traffic and terminations of an episode.
 
     Args:
-        vehicles: SUMO vehicles kept in the town.
+        vehicles: vehicles kept in the town.
         walkers: SUMO pedestrians kept in the town.
         end_on_collision: end the episode at the first collision (Bench2Drive*, and training).
+        source: who drives the vehicles, ``sumo`` or ``traffic_manager``.
 
     """
 
     vehicles: int = 20
     walkers: int = 10
     end_on_collision: bool = True
+    source: str = "sumo"
+
+    def __post_init__(self) -> None:
+        if self.source not in TRAFFIC_SOURCES:
+            raise CraftError(f"data.traffic is '{self.source}'; choose {' or '.join(TRAFFIC_SOURCES)}")
 
 
 def episode_seed(seed: int, rank: int, number: int) -> int:
@@ -113,6 +120,7 @@ class _TrainingSource:
             seed=episode_seed(self.seed, self.rank, number),
             vehicles=self.traffic.vehicles,
             walkers=self.traffic.walkers,
+            traffic=self.traffic.source,
             end_on_collision=self.traffic.end_on_collision,
         )
 

@@ -103,6 +103,7 @@ class _DemonstrationSource:
             seed=episode_seed(self.seed, 0, number),
             vehicles=self.traffic.vehicles,
             walkers=self.traffic.walkers,
+            traffic=self.traffic.source,
             end_on_collision=True,
             expert=True,
         )

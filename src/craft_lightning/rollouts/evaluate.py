@@ -79,6 +79,7 @@ class Evaluation:
             seed=episode_seed(self.seed, 0, index),
             vehicles=self.traffic.vehicles,
             walkers=self.traffic.walkers,
+            traffic=self.traffic.source,
             end_on_collision=self.traffic.end_on_collision,
             rules=self.judging.criteria,
             ignore_stop_sign_at_origin=self.judging.ignore_stop_sign_at_origin,

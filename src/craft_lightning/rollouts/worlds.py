@@ -52,7 +52,7 @@ class WorldsDataModule(LightningDataModule):
         motion: write the ego's motion of every route (``metric_info.json``, for driving smoothness), too.
         eval_limit: number of evaluation routes used (0 = all; 40 where they are generated).
         worlds: worlds stepped side by side.
-        vehicles: SUMO vehicles in each world.
+        vehicles: vehicles of the background traffic in each world.
         walkers: SUMO pedestrians in each world.
         end_on_collision: end an episode at the first collision; where evaluation has a protocol, in training alone.
         host: host of a running CARLA server; empty starts one embedded server a world.
@@ -64,6 +64,8 @@ class WorldsDataModule(LightningDataModule):
         max_replacements: faults after which a run stops.
         episode: further arguments of ``simulation.episode.EpisodeOptions``.
         progress: draw progress bars.
+        traffic: who drives the background vehicles: sumo, or traffic_manager (CARLA's own, for evaluation that is
+            faithful to CARLA; not deterministic).
 
     """
 
@@ -95,6 +97,7 @@ class WorldsDataModule(LightningDataModule):
         max_replacements: int = 50,
         episode: dict[str, Any] | None = None,
         progress: bool = True,
+        traffic: str = "sumo",
     ) -> None:
         super().__init__()
         if worlds < 1:
@@ -125,7 +128,7 @@ class WorldsDataModule(LightningDataModule):
         self.atlas = Atlas(maps)
         self.rules = named_rules(protocol or ("bench2drive-star" if suite else ""), dict(episode or {}))
         self.generated_routes, self.eval_limit = generated_routes, eval_limit
-        self.traffic = Traffic(vehicles, walkers, end_on_collision)
+        self.traffic = Traffic(vehicles, walkers, end_on_collision, traffic)
         self.allow_training_on_evaluation_routes = allow_training_on_evaluation_routes
         self.show_progress = progress
         self.options = WorldOptions(town, host, port, episode=dict(episode or {}))

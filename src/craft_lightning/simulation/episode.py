@@ -25,6 +25,8 @@ from craft_lightning.simulation.scenarios.registry import build, ego_place
 from craft_lightning.simulation.scene import SceneReader
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import (
+    SUMO,
+    TRAFFIC_SOURCES,
     background_vehicles,
     blocking_vehicles,
     nearby,
@@ -65,6 +67,8 @@ class EpisodeSpec:
         clear_blocking_after: seconds of standing after which background vehicles that stand in the ego's way are
             removed; 0 = never.
         record_motion: record the ego's motion of every tick (``StepResult.motion``).
+        traffic: who drives the background vehicles, ``sumo`` or ``traffic_manager`` (CARLA's own, which is not
+            deterministic: equal specifications then do not give equal episodes).
 
     """
 
@@ -79,6 +83,11 @@ class EpisodeSpec:
     ignore_stop_sign_at_origin: bool = False
     clear_blocking_after: float = 0.0
     record_motion: bool = False
+    traffic: str = SUMO
+
+    def __post_init__(self) -> None:
+        if self.traffic not in TRAFFIC_SOURCES:
+            raise CraftError(f"traffic is '{self.traffic}'; choose {' or '.join(TRAFFIC_SOURCES)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +225,11 @@ class RouteEpisode:
         """Its road grid."""
         return self.place.grid
 
+    @property
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios of the running episode."""
+        return list(self._scenarios)
+
     # -- begin and end ---------------------------------------------------------------------------------------------
 
     def reset(self, spec: EpisodeSpec) -> StepResult:
@@ -238,7 +252,7 @@ class RouteEpisode:
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
         self._scenarios = [build(config, session, route, spec.seed, self.network) for config in spec.route.scenarios]
-        spawn_traffic(session, spec.seed, spec.vehicles, spec.walkers)
+        spawn_traffic(session, spec.seed, spec.vehicles, spec.walkers, spec.traffic)
         if spec.vehicles <= 0 and spec.walkers <= 0:
             # Traffic sets the lights by its seed; without it they would go on where the last episode left them.
             session.world.reset_all_traffic_lights()

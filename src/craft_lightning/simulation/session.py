@@ -37,6 +37,7 @@ class Session:
         client: the ``carla.Client``.
         world: the ``carla.World``.
         town: the town.
+        traffic_manager: the client's Traffic Manager where one was started; it ends with the session.
 
     Raises:
         CraftError: nobody listens there, the version differs, or the town cannot be loaded.
@@ -48,6 +49,7 @@ class Session:
         self.host, self.port, self.town, self.delta, self._timeout = host, port, town, delta, timeout
         self._original: Any = None
         self._actors: dict[int, Any] = {}
+        self.traffic_manager: Any = None
         self.client = carla.Client(host, port, _WORKER_THREADS)
         self.client.set_timeout(timeout)
         self._check_version()
@@ -246,6 +248,11 @@ class Session:
         self.client.set_timeout(min(self._timeout, 5.0))
         with contextlib.suppress(WorldError, RuntimeError):  # a dying server; what it held dies with it
             self.destroy(tick=False)
+            if self.traffic_manager is not None:
+                # One that waits for ticks would hang whoever uses the server next.
+                self.traffic_manager.set_synchronous_mode(False)
+                self.traffic_manager.shut_down()
+                self.traffic_manager = None
             self.world.apply_settings(original)
 
     def __enter__(self) -> Self:

@@ -12,9 +12,12 @@ from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE
 from craft_lightning.errors import WorldError
 from craft_lightning.frames import pose_to_carla
 from craft_lightning.simulation.session import Session
+from craft_lightning.simulation.traffic_manager import fill_with_traffic_manager
 from craft_lightning.simulation.view import WorldView
 
 SUMO_TRAFFIC = "controller.traffic.sumo"
+SUMO, TRAFFIC_MANAGER = "sumo", "traffic_manager"
+TRAFFIC_SOURCES = (SUMO, TRAFFIC_MANAGER)
 _SEED_LIMIT = 2**31 - 1  # attributes of blueprints are 32-bit integers
 
 
@@ -48,8 +51,8 @@ def spawn_ego(session: Session, blueprint: str, x: float, y: float, z: float, ya
     return ego
 
 
-def spawn_traffic(session: Session, seed: int, vehicles: int, walkers: int) -> bool:
-    """Start the server's own traffic; return False on a server that has none (an Unreal one).
+def spawn_traffic(session: Session, seed: int, vehicles: int, walkers: int, source: str = SUMO) -> bool:
+    """Start the background traffic; return False where the server has none of the wanted kind (an Unreal one's SUMO).
 
     Call it after the ego and the scenario's actors are there: traffic keeps clear of them.
 
@@ -58,8 +61,17 @@ def spawn_traffic(session: Session, seed: int, vehicles: int, walkers: int) -> b
         seed: fixes the traffic.
         vehicles: number of vehicles kept up.
         walkers: number of pedestrians kept up.
+        source: who drives the vehicles, one of ``TRAFFIC_SOURCES``; pedestrians are the server's own either way.
 
     """
+    if source == TRAFFIC_MANAGER and vehicles > 0:
+        if walkers <= 0 or not session.has_blueprint(SUMO_TRAFFIC):
+            # The server's own traffic sets the lights by its seed; without it they begin anew.
+            session.world.reset_all_traffic_lights()
+        else:
+            spawn_traffic(session, seed, 0, walkers)
+        fill_with_traffic_manager(session, seed, vehicles)
+        return True
     if vehicles <= 0 and walkers <= 0:
         return True
     if not session.has_blueprint(SUMO_TRAFFIC):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from craft_lightning.errors import CraftError
+from craft_lightning.simulation.embedded.sensors.attributes import SENSORS
 
 # rpc::ActorAttributeType
 BOOL, INT, FLOAT, STRING, COLOR = 1, 2, 3, 4, 5
@@ -164,7 +165,20 @@ _TRAFFIC = (
     _ROLE,
 )
 
+_KIND_OF = {bool: BOOL, int: INT, float: FLOAT, str: STRING}
+
 _OTHERS = (
+    *(
+        Blueprint(
+            name,
+            attributes=(
+                *(Attribute(attribute, _KIND_OF[kind], default) for attribute, kind, default in rows),
+                _ROLE,
+                Attribute("ros_name", STRING, name.rpartition(".")[2]),
+            ),
+        )
+        for name, rows in SENSORS.items()
+    ),
     Blueprint("sensor.other.collision", attributes=(_ROLE, Attribute("ros_name", STRING, "collision"))),
     Blueprint("sensor.other.lane_invasion", attributes=(_ROLE, Attribute("ros_name", STRING, "lane_invasion"))),
     Blueprint("controller.ai.walker", attributes=(_ROLE,)),

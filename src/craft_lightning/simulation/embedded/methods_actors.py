@@ -218,6 +218,7 @@ class ActorMethods:
 
     def get_sensor_token(self, stream: int) -> Any:
         """Answer ``get_sensor_token``: where a stream is."""
+        self.world.expect_listener(stream)
         return wire.value([wire.stream_token(stream, self.world.stream_port)])
 
     def get_wheel_steer_angle(self, actor_id: int, wheel: int = 0) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from craft_lightning.simulation.embedded import wire
+from craft_lightning.simulation.embedded.sensors.memory import SensorMemory
 
 # What an actor is.
 VEHICLE, WALKER, PROP, LIGHT, SENSOR, CONTROLLER, OTHER, SIGN = range(8)
@@ -251,12 +252,13 @@ class WorldState:
         elapsed: simulated seconds since the episode began.
         next_id: id of the next actor.
         settings: the client's settings.
-        weather: the client's 14 numbers, stored and handed back; nothing here gets wet.
+        weather: the client's 14 numbers; cameras see them, nobody slips.
         actors: all actors.
         spectator: id of the spectator.
         driven: ids of the actors that the server's own dynamics move.
         props: ids of the static props.
-        sensors: collision sensors by the actor they sit on.
+        sensors: sensors by the actor they sit on.
+        sensor_memory: what changes about each sensor.
 
     """
 
@@ -271,6 +273,7 @@ class WorldState:
     driven: list[int] = dataclasses.field(default_factory=list)
     props: list[int] = dataclasses.field(default_factory=list)
     sensors: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    sensor_memory: dict[int, SensorMemory] = dataclasses.field(default_factory=dict)
 
     def new_id(self) -> int:
         """Return a number no actor of this episode had before."""

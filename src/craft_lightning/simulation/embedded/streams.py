@@ -7,6 +7,8 @@ from collections.abc import Callable
 _STREAM_ID = struct.Struct("<I")
 # A subscriber that reads so slowly that this many bytes pile up is dropped; sensors would otherwise fill the memory.
 MAX_BACKLOG_BYTES = 64 << 20
+# Frames kept for a client that asked for a stream and has not connected yet.
+MAX_MISSED = 8
 
 
 class StreamHub:
@@ -20,6 +22,7 @@ class StreamHub:
     def __init__(self) -> None:
         self.greet: Callable[[int], bytes | None] = lambda stream: None
         self._subscribers: dict[int, list[asyncio.Transport]] = {}
+        self._waiting: dict[int, list[bytes]] = {}  # streams about to be subscribed to: what they missed
         self._next = 1
 
     def open(self) -> int:
@@ -29,12 +32,20 @@ class StreamHub:
 
     def close(self, stream: int) -> None:
         """End a stream and hang up on its subscribers."""
+        self._waiting.pop(stream, None)
         for transport in self._subscribers.pop(stream, []):
             transport.close()
 
     def listened(self, stream: int) -> bool:
-        """Tell whether anybody subscribed to a stream."""
-        return bool(self._subscribers.get(stream))
+        """Tell whether anybody subscribed to a stream, or is about to."""
+        return bool(self._subscribers.get(stream)) or stream in self._waiting
+
+    def expect(self, stream: int) -> None:
+        """Keep what is published for a client that asked where the stream is and is about to connect.
+
+        The client connects in its own time; a tick that overtakes it must not cost it a frame.
+        """
+        self._waiting.setdefault(stream, [])
 
     def publish(self, stream: int, message: bytes) -> None:
         """Send a message (length included) to all subscribers of a stream."""
@@ -43,6 +54,11 @@ class StreamHub:
                 transport.abort()
             else:
                 transport.write(message)
+        missed = self._waiting.get(stream)
+        if missed is not None:
+            missed.append(message)
+            if len(missed) > MAX_MISSED:
+                del self._waiting[stream]  # it never came
 
     def protocol(self) -> asyncio.Protocol:
         """Return the protocol of a new connection, for ``loop.create_server``."""
@@ -54,6 +70,8 @@ class StreamHub:
         first = self.greet(stream)
         if first is not None:
             transport.write(first)
+        for message in self._waiting.pop(stream, ()):
+            transport.write(message)
 
     def unsubscribe(self, stream: int, transport: asyncio.Transport) -> None:
         """Take a subscriber away; unknown ones are ignored."""

@@ -29,6 +29,9 @@ TRIGGER_HALF_DEPTH = 1.5
 TRIGGER_HALF_HEIGHT = 1.0
 # A light's pole stands this far beside the right-most lane it rules.
 POLE_BESIDE = 1.0
+# It is repeated behind the junction where that is so many metres deep, and stands so far behind its end.
+MIN_FAR_SIDE, MAX_FAR_SIDE = 6.0, 60.0
+FAR_SIDE_BEYOND = 1.0
 
 DRIVING = 1
 
@@ -42,6 +45,7 @@ class LightPlace:
         pose: x, y, z, pitch, yaw, roll of the pole; its x axis points across the approach, to the right.
         trigger_centre: centre of the trigger volume in the pole's frame [m].
         trigger_extent: half sizes of the trigger volume [m], x across the approach.
+        far_side: metres from the stop line to where the light is repeated behind the junction, 0 for nowhere.
         lane_ends: [n, 3] x, y, yaw [deg] of the ends of all the lanes it rules.
 
     """
@@ -51,6 +55,7 @@ class LightPlace:
     trigger_centre: tuple[float, float, float]
     trigger_extent: tuple[float, float, float]
     lane_ends: np.ndarray
+    far_side: float = 0.0
 
 
 class TownAssets:
@@ -65,13 +70,16 @@ class TownAssets:
         net: path of the SUMO net, whose frame is the OpenDRIVE frame.
         spawn_points: [N, 6] x, y, z, pitch, yaw, roll in CARLA's frame.
         lights: the traffic lights that rule a lane.
+        network: the arrays that all this is made from.
+        opendrive: the OpenDRIVE text as ``roads`` holds it.
         signs: the stop and yield signs that rule a lane.
         flat: whether all ground lies at height zero.
 
     """
 
     def __init__(self, town: Town) -> None:
-        network = town.network
+        self.network = network = town.network
+        self.opendrive = town.opendrive
         self.name = town.name
         self.xodr = town.opendrive.text
         self.net: Path = town.sumo_net_path
@@ -164,7 +172,20 @@ def _light(network: RoadNetwork, signal: str, rows: np.ndarray) -> LightPlace:
         (float(offset @ right), float(-offset @ forward), TRIGGER_HALF_HEIGHT),
         (0.5 * float(across.max() - across.min()), TRIGGER_HALF_DEPTH, TRIGGER_HALF_HEIGHT),
         lane_ends,
+        _far_side(network, network.line_lane[rows][group], forward, float((middle[group] @ forward).min())),
     )
+
+
+def _far_side(network: RoadNetwork, lanes: np.ndarray, forward: np.ndarray, line: float) -> float:
+    """Return the metres from the stop line to the end of the junction straight ahead, 0 where no way leads there."""
+    reach = 0.0
+    for lane in lanes.tolist():
+        for after in network.successors[lane]:
+            last = network.lane_start[after + 1] - 1
+            heading = -float(network.heading[last])
+            if math.cos(heading) * forward[0] + math.sin(heading) * forward[1] > 0.85:
+                reach = max(reach, float(np.array([network.x[last], -network.y[last]]) @ forward) - line)
+    return reach + FAR_SIDE_BEYOND if MIN_FAR_SIDE < reach < MAX_FAR_SIDE else 0.0
 
 
 class TownShelf:

@@ -14,6 +14,9 @@ VERSION = "0.9.16"
 
 # Index of a sensor type in the client's list of sensors, the first number of every streamed message.
 SENSOR_COLLISION = 0
+SENSOR_GNSS = 4
+SENSOR_IMU = 5
+SENSOR_RGB = 13
 SENSOR_SNAPSHOT = 17
 
 # carla.TrafficLightState
@@ -72,12 +75,13 @@ def stream_token(stream: int, port: int) -> bytes:
     return _TOKEN.pack(stream, port, 1, 1, bytes((127, 0, 0, 1)))
 
 
-def message(sensor: int, frame: int, elapsed: float, pose: Sequence[float], payload: bytes) -> bytes:
+def message(sensor: int, frame: int, elapsed: float, pose: Sequence[float], *payload: bytes | memoryview) -> bytes:
     """Return one streamed message: its length, the 48-byte header (sensor type, frame, seconds, pose) and the payload.
 
-    ``pose`` is x, y, z, pitch, yaw, roll of the sensor.
+    ``pose`` is x, y, z, pitch, yaw, roll of the sensor; the parts of the payload follow each other.
     """
-    return _MESSAGE_HEADER.pack(48 + len(payload), sensor, frame, elapsed, *pose) + payload
+    length = 48 + sum(len(part) for part in payload)
+    return b"".join((_MESSAGE_HEADER.pack(length, sensor, frame, elapsed, *pose), *payload))
 
 
 _NO_POSE = (0.0,) * 6

@@ -1,6 +1,5 @@
 """The world of one server: what a tick does, and how actors come and go."""
 
-import math
 import time
 from typing import Any
 
@@ -9,7 +8,9 @@ from craft_lightning.simulation.embedded import dynamics, engine, wire
 from craft_lightning.simulation.embedded.blueprints import BlueprintLibrary
 from craft_lightning.simulation.embedded.contacts import occupied, resolve
 from craft_lightning.simulation.embedded.engine import SumoEngine
+from craft_lightning.simulation.embedded.geometry import compose
 from craft_lightning.simulation.embedded.lights import Light, LightBoard
+from craft_lightning.simulation.embedded.sensors.rack import SensorRack
 from craft_lightning.simulation.embedded.state import (
     CONTROLLER,
     LIGHT,
@@ -24,7 +25,6 @@ from craft_lightning.simulation.embedded.state import (
     WorldState,
     X,
     Y,
-    Z,
 )
 from craft_lightning.simulation.embedded.streams import StreamHub
 from craft_lightning.simulation.embedded.town import TownShelf
@@ -51,6 +51,7 @@ class World:
         state: all that changes, apart from SUMO's inside.
         board: the traffic lights; part of the state.
         traffic: SUMO's vehicles and walkers; part of the state.
+        rack: the sensors that measure.
 
     """
 
@@ -68,6 +69,7 @@ class World:
         self.state.episode = 0
         self.board: LightBoard
         self.traffic: Traffic
+        self.rack: SensorRack
         self.load(self.town.name)
 
     # ---- episodes ------------------------------------------------------------------------------------------------
@@ -85,6 +87,7 @@ class World:
             self.hub.close(stream)
         self._streams.clear()
         self.town = town
+        self.rack = SensorRack(self)
         self.state = WorldState(episode=old.episode + 1, frame=old.frame + 1)
         if not reset_settings or old.episode == 0:
             self.state.settings = old.settings
@@ -150,7 +153,9 @@ class World:
         self.traffic.step(delta)
         collisions = resolve(self) if state.driven else []
         self._write_lights()
+        self.rack.carry()
         self.publish()
+        self.rack.speak()
         for sensor, pose, payload in collisions:
             stream = self._streams.get(sensor)
             if stream is not None:
@@ -162,6 +167,15 @@ class World:
         """Send the current snapshot to all who listen."""
         if self.hub.listened(self.snapshots):
             self.hub.publish(self.snapshots, self._snapshot())
+
+    def stream_of(self, sensor: int) -> int:
+        """Return the stream of a sensor."""
+        return self._streams[sensor]
+
+    def expect_listener(self, stream: int) -> None:
+        """Take note that a client is about to subscribe to a sensor's stream."""
+        if stream in self._streams.values():
+            self.hub.expect(stream)
 
     def _snapshot(self) -> bytes:
         state = self.state
@@ -211,7 +225,7 @@ class World:
             CraftError: unknown blueprint, unknown parent, attributes that make no sense, or an occupied place.
 
         """
-        kind = _KINDS.get(type_id.split(".", 1)[0])
+        kind, mount = _KINDS.get(type_id.split(".", 1)[0]), pose
         self.library.get(type_id)
         if kind is None:
             raise CraftError(f"'{type_id}' is placed by the server and cannot be spawned")
@@ -219,14 +233,17 @@ class World:
             above = self.state.actors.get(parent)
             if above is None:
                 raise CraftError(f"cannot attach {type_id}: there is no actor {parent}; spawn the parent first")
-            pose = _relative(above.pose, pose)
+            self.state.actors.refresh(above)
+            pose = tuple(compose(above.pose, mount))
         options = TrafficOptions.from_attributes(attributes) if type_id == TRAFFIC else None
         if options is not None and self.traffic.controller:
             raise CraftError(
                 f"'{TRAFFIC}' already runs as actor {self.traffic.controller}; destroy it before spawning another"
             )
+        instrument = self.rack.make(type_id, attributes) if kind == SENSOR else None
         actor = self._place(type_id, kind, pose, attributes, parent, check)
         if kind == SENSOR:
+            self.rack.add(actor, instrument, list(mount))
             stream = self.hub.open()
             self._streams[actor.id] = stream
             actor.token = wire.stream_token(stream, self.stream_port)
@@ -311,6 +328,7 @@ class World:
             if stream is not None:
                 self.hub.close(stream)
             self.state.sensors.pop(actor_id, None)
+            self.rack.remove(actor_id)
         for sensors in self.state.sensors.values():
             sensors[:] = [sensor for sensor in sensors if sensor not in gone]
         self.state.actors.remove(gone)
@@ -322,7 +340,14 @@ class World:
         return [self.state.actors.by_id[actor_id] for actor_id in self.state.props]
 
     def move(self, actor: Actor, pose: tuple[float, ...]) -> None:
-        """Put an actor somewhere else, keeping its velocity; one of SUMO's becomes the client's and stops."""
+        """Put an actor somewhere else, keeping its velocity; one of SUMO's becomes the client's and stops.
+
+        The pose of a sensor that sits on an actor is relative to that actor, as in CARLA.
+        """
+        memory = self.state.sensor_memory.get(actor.id)
+        if memory is not None and actor.parent:
+            memory.mount = list(pose)
+            return
         if actor.sumo:
             # SUMO cannot be trusted to put a vehicle of its own anywhere (libsumo 1.28 crashes some steps later).
             self.traffic.forget({actor.id})
@@ -338,16 +363,3 @@ def _gear(actor: Actor) -> int:
     if actor.control.reverse:
         return -1
     return 0 if actor.speed < 0.1 else min(6, 1 + int(actor.speed / 7.0))
-
-
-def _relative(above: list[float], pose: tuple[float, ...]) -> tuple[float, ...]:
-    """Return a pose given relative to ``above`` in the world's frame (turned about the vertical alone)."""
-    yaw = math.radians(above[4])
-    return (
-        above[X] + math.cos(yaw) * pose[X] - math.sin(yaw) * pose[Y],
-        above[Y] + math.sin(yaw) * pose[X] + math.cos(yaw) * pose[Y],
-        above[Z] + pose[Z],
-        pose[3],
-        above[4] + pose[4],
-        pose[5],
-    )
