@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+import carla
 import numpy as np
 
 from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
@@ -28,6 +29,7 @@ from craft_lightning.simulation.view import WorldView
 
 # What an episode refers to and never changes, or changes only as a cache.
 SHARED: tuple[type, ...] = (Town, RoutePlanner, BirdsEye, LanePaths, GridProbe)
+_CONTROLLED: tuple[type, ...] = (carla.Vehicle, carla.Walker)
 _TICKS_PER_POSE = round(TRACKER_SECONDS / TICK_SECONDS)
 _LOOK = 0.0001  # seconds between two looks for the restored snapshot
 
@@ -78,7 +80,10 @@ class Moment:
 
     def __init__(self, episode: RouteEpisode, channel: SideChannel) -> None:
         self._episode, self._channel = episode, channel
-        self._memento = Memento(episode, SHARED)
+        self._memento = Memento(episode, SHARED, _CONTROLLED)
+        self._controls = [(actor, actor.get_control()) for actor in self._memento.found]
+        # Controls travel on a connection of their own; one that is late would steer the wrong world.
+        episode.session.settle()
         channel.ask("craft.branch")
 
     def restore(self) -> None:
@@ -90,6 +95,10 @@ class Moment:
         self._return("craft.leave")
 
     def _return(self, method: str) -> None:
+        # The client does not send a control that equals the one it sent last: let it believe in those of the moment.
+        for actor, control in self._controls:
+            actor.apply_control(control)
+        self._episode.session.settle()
         frame = self._channel.ask(method)
         self._memento.restore()
         episode = self._episode

@@ -45,14 +45,19 @@ class Memento:
     Args:
         root: where to begin.
         shared: further classes whose objects never change, or whose changes do no harm (caches).
+        collect: classes of which every object that is met goes into ``found``.
+
+    Attributes:
+        found: those objects.
 
     Raises:
         CraftError: something holds state that cannot be put back, such as a half-run generator.
 
     """
 
-    def __init__(self, root: object, shared: tuple[type, ...] = ()) -> None:
-        self._shared = shared
+    def __init__(self, root: object, shared: tuple[type, ...] = (), collect: tuple[type, ...] = ()) -> None:
+        self._shared, self._collect = shared, collect
+        self.found: list[Any] = []
         self._seen: dict[int, object] = {}
         self._kinds: dict[type, Callable[[Any], Iterator[Any]] | None] = {}
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
@@ -90,6 +95,8 @@ class Memento:
 
     def _kind(self, kind: type) -> Callable[[Any], Iterator[Any]] | None:
         """Return how things of a type are noted, None for those that never change."""
+        if issubclass(kind, self._collect):
+            return self._meet
         if issubclass(kind, (*_IMMUTABLE, *self._shared)) or kind.__module__.split(".")[0] in _CLIENT:
             return None
         if dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
@@ -117,6 +124,10 @@ class Memento:
             f"an object of type {kind.__module__}.{kind.__qualname__} cannot be put back after a branch; keep its "
             "state in plain attributes, lists, dictionaries or arrays"
         )
+
+    def _meet(self, thing: Any) -> Iterator[Any]:
+        self.found.append(thing)
+        return iter(())
 
     def _list(self, thing: list[Any]) -> Iterator[Any]:
         self._lists.append((thing, list(thing)))
