@@ -43,16 +43,16 @@ class Branches:
         world: the world.
         hub: its streams.
         unsent: says how many bytes still wait to be sent to clients.
-        rearm: puts the server's signal handlers back after a sleep.
+        wake: lets the event loop go on in a process that was forked or slept.
 
     Attributes:
         depth: how many branches deep this process is; 0 is the world itself.
 
     """
 
-    def __init__(self, world: World, hub: StreamHub, unsent: Callable[[], int], rearm: Callable[[], None]) -> None:
+    def __init__(self, world: World, hub: StreamHub, unsent: Callable[[], int], wake: Callable[[], None]) -> None:
         self.world, self.depth = world, 0
-        self._hub, self._unsent, self._rearm = hub, unsent, rearm
+        self._hub, self._unsent, self._wake = hub, unsent, wake
         self._up = -1  # where a branch says that it ends
         self._ended: list[int] = []
         self._next_id = FIRST_BRANCH_ID
@@ -122,6 +122,7 @@ class Branches:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        self._wake()
         # What exists is left alone by the garbage collector: touching a page means copying it.
         gc.freeze()
         if self._up >= 0:
@@ -156,7 +157,7 @@ class Branches:
         for number in SIGNALS:
             signal.signal(number, end)
         yield
-        self._rearm()
+        self._wake()
 
     def _reap(self) -> None:
         self._ended = [child for child in self._ended if os.waitpid(child, os.WNOHANG)[0] == 0]

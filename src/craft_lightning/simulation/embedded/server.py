@@ -102,16 +102,17 @@ class EmbeddedServer:
         actors, lights = ActorMethods(self.world), light_methods(self.world)
         methods = world_methods(self.world, version) | actors.table() | lights
         methods["apply_batch"] = Batches(actors, lights).apply_batch
-        methods |= Branches(self.world, self._hub, self._unsent, self._mind_signals).table()
+        methods |= Branches(self.world, self._hub, self._unsent, self._wake).table()
         self._table = MethodTable(methods.items())
         self._connections: set[RpcConnection] = set()
         self._done = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or the end of the parent."""
         loop = asyncio.get_running_loop()
-        done = self._done
-        self._mind_signals()
+        self._loop, done = loop, self._done
+        self._mind_signals(loop)
         servers = [
             await loop.create_server(lambda: RpcConnection(self._table, self._connections), sock=self._rpc_socket),
             await loop.create_server(self._hub.protocol, sock=self._stream_socket),
@@ -126,10 +127,16 @@ class EmbeddedServer:
         for server in servers:
             server.close()
 
-    def _mind_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _mind_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in SIGNALS:
             loop.add_signal_handler(number, self._done.set)
+
+    def _wake(self) -> None:
+        """Go on with the event loop after a fork, in the child, or after a sleep, in the parent."""
+        if self._loop is not None:
+            # asyncio denies a forked process its loop; here the child goes on with its own copy of everything in it.
+            asyncio._set_running_loop(self._loop)
+            self._mind_signals(self._loop)
 
     def _unsent(self) -> int:
         """Return how many bytes still wait to be sent to any client."""
