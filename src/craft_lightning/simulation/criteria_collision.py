@@ -43,9 +43,13 @@ class CollisionSensor:
         session: the session, which also destroys the sensor.
         ego: the ego's actor.
 
+    Attributes:
+        since: contacts of earlier frames are dropped.
+
     """
 
     def __init__(self, session: "Session", ego: Any) -> None:
+        self.since = 0
         self._queue: queue.SimpleQueue[Contact] = queue.SimpleQueue()
         self.actor = session.spawn(session.blueprint("sensor.other.collision"), carla.Transform(), attach_to=ego)
         self.actor.listen(self._listen)
@@ -83,7 +87,8 @@ class CollisionSensor:
                 contact = self._queue.get_nowait() if here or remaining <= 0 else self._queue.get(timeout=remaining)
             except queue.Empty:
                 return taken
-            taken.append(contact)
+            if contact.frame >= self.since:
+                taken.append(contact)
 
 
 @dataclasses.dataclass(frozen=True)

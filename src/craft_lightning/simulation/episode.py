@@ -1,7 +1,7 @@
 """One route driven in one world, a decision at a time; nothing here knows which policy decides."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import carla
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from craft_lightning.roads.towns import Town
 
 _TICKS_PER_CONTROL = round(TRACKER_SECONDS / TICK_SECONDS)
+Watcher = Callable[[WorldView, np.ndarray], None]
+"""Sees every tick of a decision: its view, and [len(EVENTS)] bool what happened in it."""
+
 _CONTACT_WAIT = 0.02  # seconds that a touching ego waits for its sensor's message
 
 
@@ -307,11 +310,28 @@ class RouteEpisode:
             WorldError: the server failed.
 
         """
-        if self._done or self.spec is None:
-            raise CraftError("the episode has ended; call reset before step")
-        self._tracker.plan(trajectory, self.view.ego_pose)
-        flags = np.zeros(len(EVENTS), bool)
+        self._require_running()
         noted = len(self.criteria.incidents)
+        return self._result(self.execute(trajectory), noted)
+
+    def execute(self, trajectory: np.ndarray | None, watch: Watcher | None = None) -> np.ndarray:
+        """Execute one decision without observing the state that it leads to; branches of the world live on it.
+
+        Args:
+            trajectory: as in ``step``; None goes on tracking the plan of the decision before.
+            watch: called with the view of every tick and what happened in it.
+
+        Returns:
+            [len(EVENTS)] bool, what happened.
+
+        Raises:
+            CraftError: as ``step``; WorldError: likewise.
+
+        """
+        self._require_running()
+        if trajectory is not None:
+            self._tracker.plan(trajectory, self.view.ego_pose)
+        flags = np.zeros(len(EVENTS), bool)
         view, ticks = self.view, self.options.ticks_per_decision
         for tick in range(ticks):
             if tick % _TICKS_PER_CONTROL == 0:
@@ -324,9 +344,12 @@ class RouteEpisode:
             contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
             background = self._background.mean() if self._background is not None else None
             self.criteria.wrong_way_permitted = self._wrong_way_permitted()
-            flags |= self.criteria.tick(view, contacts, self._clear, background)
+            happened = self.criteria.tick(view, contacts, self._clear, background)
+            flags |= happened
             if self._recorder is not None:
                 self._recorder.tick()
+            if watch is not None:
+                watch(view, happened)
             if self.criteria.status:
                 view = self.reader.read()
                 self._conclude()
@@ -334,7 +357,26 @@ class RouteEpisode:
         self.view = view
         self._look()
         self._clear_the_way()
-        return self._result(flags, noted)
+        self._done = bool(self.criteria.status)
+        self._plan = None
+        return flags
+
+    def _require_running(self) -> None:
+        if self._done or self.spec is None:
+            raise CraftError("the episode has ended; call reset before step")
+
+    def observe(self) -> StepResult:
+        """Return the state reached last, with nothing noted of the way there."""
+        return self._result(np.zeros(len(EVENTS), bool), len(self.criteria.incidents))
+
+    def forget_before(self, frame: int) -> None:
+        """Ignore what sensors still say about frames before ``frame``, which belong to a branch that was left."""
+        self._sensor.since = frame
+
+    @property
+    def done(self) -> bool:
+        """Whether no episode runs."""
+        return self._done
 
     def _control(self, throttle: float, steer: float, brake: float) -> None:
         """Send the ego's control, as far as the scenarios let it through."""
@@ -384,9 +426,13 @@ class RouteEpisode:
 
     def expert_step(self) -> StepResult:
         """Let the expert drive one decision with its plan from the state reached last."""
+        return self.step(self.expert_plan())
+
+    def expert_plan(self) -> np.ndarray:
+        """Return the expert's plan [40, 3] from the state reached last, ego frame."""
         if self._plan is None:
             self._plan = self._expert_plan()
-        return self.step(self._plan)
+        return self._plan
 
     def _expert_plan(self) -> np.ndarray:
         if self._expert is None:
@@ -414,8 +460,6 @@ class RouteEpisode:
 
     def _result(self, flags: np.ndarray, noted: int) -> StepResult:
         criteria, progress = self.criteria, self.criteria.progress
-        self._done = bool(criteria.status)
-        self._plan = None
         if self.spec is not None and self.spec.expert and not self._done:
             self._plan = self._expert_plan()
         return StepResult(

@@ -155,6 +155,16 @@ class Session:
                 "the episode can be collected again with a new server"
             ) from error
 
+    def settle(self) -> None:
+        """Wait until the server has done all that it was told: controls are sent without waiting for an answer.
+
+        Raises:
+            WorldError: the server failed.
+
+        """
+        with self._answers("version"):
+            self.client.get_server_version()
+
     def blueprint(self, name: str, **attributes: object) -> Any:
         """Return a blueprint with attributes set; attributes that it does not have are left out.
 

@@ -87,7 +87,8 @@ class Mirror:
         name = self.names.get(actor.id)
         if name is None:
             self._count += 1
-            name = f"client{actor.id}.{self._count}"
+            # Not named after the actor: SUMO sorts by name, and numbers of actors differ between branches.
+            name = f"client{self._count}"
             libsumo.route.add(name, [self._edge])
             libsumo.vehicle.add(name, name, actor.type_id)
             libsumo.vehicle.setSpeedMode(name, 0)

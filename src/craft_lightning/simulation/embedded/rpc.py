@@ -13,7 +13,11 @@ from craft_lightning.simulation.embedded import wire
 logger = logging.getLogger(__name__)
 
 Method = Callable[..., Any]
-"""Takes a request's parameters without the leading metadata; returns the finished reply (``wire.value(...)``, ...)."""
+"""Takes a request's parameters without the leading metadata; returns the finished reply (``wire.value(...)``, ...).
+
+A reply that is a function is called with the request's number and returns the number that it answers and the reply:
+what left a branch of the world is answered by a process that never saw the request.
+"""
 
 _REQUEST, _REPLY, _NOTICE = 0, 1, 2
 # The largest message a client may send: OpenDRIVE files are a few megabytes.
@@ -63,10 +67,16 @@ class MethodTable:
 
 
 class RpcConnection(asyncio.Protocol):
-    """One client's connection; requests are answered in the order in which they came."""
+    """One client's connection; requests are answered in the order in which they came.
 
-    def __init__(self, table: MethodTable) -> None:
-        self._table = table
+    Args:
+        table: the methods.
+        everybody: all open connections; this one is among them while it is open.
+
+    """
+
+    def __init__(self, table: MethodTable, everybody: "set[RpcConnection]") -> None:
+        self._table, self._everybody = table, everybody
         self._packer = msgpack.Packer(use_single_float=False)
         # Old OpenDRIVE texts and attributes may hold bytes that are no UTF-8.
         self._unpacker = msgpack.Unpacker(
@@ -78,6 +88,16 @@ class RpcConnection(asyncio.Protocol):
         """Remember whom to answer."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._everybody.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
+        self._everybody.discard(self)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of replies that still wait to be sent."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def data_received(self, data: bytes) -> None:
         """Answer every complete request in ``data``; hang up on what is no MessagePack-RPC."""
@@ -97,7 +117,10 @@ class RpcConnection(asyncio.Protocol):
     def _handle(self, request: Any) -> bytes | None:
         if isinstance(request, list) and len(request) == 4 and request[0] == _REQUEST:
             _, number, name, params = request
-            reply: bytes = self._packer.pack([_REPLY, number, None, self._table.answer(str(name), params)])
+            answer = self._table.answer(str(name), params)
+            if callable(answer):
+                number, answer = answer(number)
+            reply: bytes = self._packer.pack([_REPLY, number, None, answer])
             return reply
         if isinstance(request, list) and len(request) == 3 and request[0] == _NOTICE:
             self._table.answer(str(request[1]), request[2])

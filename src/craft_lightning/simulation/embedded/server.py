@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
+import selectors
 import socket
 import sys
 import tempfile
@@ -14,6 +14,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.batches import Batches
 from craft_lightning.simulation.embedded.blueprints import BlueprintLibrary
+from craft_lightning.simulation.embedded.branching import SIGNALS, Branches
 from craft_lightning.simulation.embedded.engine import SumoEngine
 from craft_lightning.simulation.embedded.methods_actors import ActorMethods
 from craft_lightning.simulation.embedded.methods_lights import light_methods
@@ -102,16 +103,19 @@ class EmbeddedServer:
         actors, lights = ActorMethods(self.world), light_methods(self.world)
         methods = world_methods(self.world, version) | actors.table() | lights
         methods["apply_batch"] = Batches(actors, lights).apply_batch
+        methods |= Branches(self.world, self._hub, self._unsent, self._wake).table()
         self._table = MethodTable(methods.items())
+        self._connections: set[RpcConnection] = set()
+        self._done = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM, SIGINT or the end of the parent."""
         loop = asyncio.get_running_loop()
-        done = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, done.set)
+        self._loop, done = loop, self._done
+        self._mind_signals(loop)
         servers = [
-            await loop.create_server(lambda: RpcConnection(self._table), sock=self._rpc_socket),
+            await loop.create_server(lambda: RpcConnection(self._table, self._connections), sock=self._rpc_socket),
             await loop.create_server(self._hub.protocol, sock=self._stream_socket),
         ]
         tasks = [asyncio.create_task(self._clock())]
@@ -123,6 +127,21 @@ class EmbeddedServer:
             task.cancel()
         for server in servers:
             server.close()
+
+    def _mind_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._done.set)
+
+    def _wake(self) -> None:
+        """Go on with the event loop after a fork, in the child, or after a sleep, in the parent."""
+        if self._loop is not None:
+            # asyncio denies a forked process its loop; here the child goes on with its own copy of everything in it.
+            asyncio._set_running_loop(self._loop)
+            self._mind_signals(self._loop)
+
+    def _unsent(self) -> int:
+        """Return how many bytes still wait to be sent to any client."""
+        return self._hub.unsent() + sum(connection.unsent for connection in self._connections)
 
     def close(self) -> None:
         """End SUMO and remove temporary files."""
@@ -165,7 +184,9 @@ def serve(town: str, port: int, parent: int = 0, version: str = wire.VERSION, ma
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     try:
-        asyncio.run(server.run())
+        # Unlike epoll, poll keeps nothing in the kernel, so that a forked branch does not share its parent's list.
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())) as runner:
+            runner.run(server.run())
     finally:
         server.close()
     return 0

@@ -16,6 +16,7 @@ class StreamHub:
 
     Attributes:
         greet: called with a stream's number when somebody subscribes, returns a message to send at once or None.
+        next: number of the next stream.
 
     """
 
@@ -23,12 +24,12 @@ class StreamHub:
         self.greet: Callable[[int], bytes | None] = lambda stream: None
         self._subscribers: dict[int, list[asyncio.Transport]] = {}
         self._waiting: dict[int, list[bytes]] = {}  # streams about to be subscribed to: what they missed
-        self._next = 1
+        self.next = 1
 
     def open(self) -> int:
         """Return the number of a new stream."""
-        self._next += 1
-        return self._next - 1
+        self.next += 1
+        return self.next - 1
 
     def close(self, stream: int) -> None:
         """End a stream and hang up on its subscribers."""
@@ -46,6 +47,10 @@ class StreamHub:
         The client connects in its own time; a tick that overtakes it must not cost it a frame.
         """
         self._waiting.setdefault(stream, [])
+
+    def unsent(self) -> int:
+        """Return how many bytes still wait to be sent to subscribers."""
+        return sum(transport.get_write_buffer_size() for group in self._subscribers.values() for transport in group)
 
     def publish(self, stream: int, message: bytes) -> None:
         """Send a message (length included) to all subscribers of a stream."""
