@@ -29,7 +29,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    work_size, places_rows, ring_size, later, look_fields = FIELDS, 5, MAX_WINDOW, steps + 1, LOOKS
+    work_size, places_rows, ring_size, later, ego_fields, look_fields = FIELDS, 2, MAX_WINDOW, steps + 1, 6, LOOKS
 
     @cuda.jit
     def prepare(
@@ -83,12 +83,8 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         boxes,
         route_rows,
         lines,
-        sdf,
-        nearest,
+        cells,
         segments,
-        segment_lane,
-        lane_kind,
-        lane_junction,
         per_cell,
         dt,
         steps,
@@ -102,14 +98,14 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         final,
         rewards,
     ):
-        plans = cuda.local.array((1, poses, 2), single)
-        arcs = cuda.local.array((1, poses), single)
-        directions = cuda.local.array((1, poses, 2), single)
+        plans = cuda.local.array((poses, 2, 1), single)
+        arcs = cuda.local.array((poses, 1), single)
+        directions = cuda.local.array((poses, 2, 1), single)
         index = cuda.local.array(1, integer)
         places = cuda.local.array((places_rows, 1), integer)
         rings = cuda.local.array((2, ring_size, 1), single)
         work = cuda.local.array(work_size, single)
-        ego = cuda.local.array((6, later, 1), single)
+        ego = cuda.local.array((later, ego_fields), single)
         looks = cuda.local.array((later, look_fields), single)
         flat = cuda.grid(1)
         slot = flat // mask.shape[1]
@@ -132,12 +128,8 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     boxes[slot],
                     route_rows[slot],
                     lines[slot],
-                    sdf,
-                    nearest,
+                    cells,
                     segments,
-                    segment_lane,
-                    lane_kind,
-                    lane_junction,
                     per_cell,
                     dt,
                     steps,

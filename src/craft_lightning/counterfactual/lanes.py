@@ -16,11 +16,24 @@ AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_
 # Bounds of the centre over the rollout.
 SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
 
-# Reward: what the look-ups of a step found (arc length, offsets, heading of the route, charges), heading and speed ...
-ARC, ROUTE_OFFSET, LANE_OFFSET, ROUTE_COS, ROUTE_SIN, CHARGE, COS_THEN, SIN_THEN, SPEED_THEN = range(20, 29)
-FIRST_LOOK, LOOKS = 20, 6
+# What the look-ups of a step find, in the order in which they are stored ...
+ARC, ROUTE_SQUARE, ROUTE_COS, ROUTE_SIN, LANE_OFFSET, LANE_AGREES, EMERGENCY, FOREIGN, OUTSIDE = range(20, 29)
+FIRST_LOOK, LOOKS = 20, 9
 
-# ... and what is carried from step to step or added up; COLLIDED is the step of the first collision.
-COLLIDED, START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(29, 37)
+# ... and heading and speed at that step.
+COS_THEN, SIN_THEN, SPEED_THEN = range(29, 32)
 
-FIELDS = 37
+# Reward: what is carried from step to step or added up; 1 in an EVER field once such an event happened.
+START_ARC, LAST_ARC, D_G, D_C, D_H, REWARD, TOTAL = range(32, 39)
+EVER_OUTSIDE, EVER_OFFROUTE, EVER_EMERGENCY, EVER_OPPOSITE = range(39, 43)
+
+# First steps of a collision, a red line and an unhonoured stop line.
+COLLIDED, RED, STOP = range(43, 46)
+
+# A stop line: on which side of it the bumper is and was (positive left), 1 once a stop was made before it.
+SIDE, SIDE_THEN, HONOURED = range(46, 49)
+
+# Measuring the plans: the pose before and the pose itself, the piece between them, metres so far.
+OLD_X, OLD_Y, NEW_X, NEW_Y, PIECE_COS, PIECE_SIN, METRES = range(49, 56)
+
+FIELDS = 56

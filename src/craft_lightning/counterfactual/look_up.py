@@ -6,44 +6,43 @@ All steps of a lane are looked up in a row: from one to the next little changes,
 import numpy as np
 
 from craft_lightning.counterfactual.events import allowed, off_road
+from craft_lightning.counterfactual.grids import (
+    LANE_COS,
+    LANE_INDEX,
+    LANE_RULE,
+    LANE_SIN,
+    LANE_X,
+    LANE_Y,
+    NEAREST,
+    RULE_DRIVING,
+    RULE_FREE,
+    RULE_SHOULDER,
+    SDF,
+)
 from craft_lightning.counterfactual.lanes import (
     ARC,
-    CHARGE,
     COS,
+    EMERGENCY,
     FIRST_LOOK,
+    FOREIGN,
+    LANE_AGREES,
     LANE_OFFSET,
     LANES,
+    OUTSIDE,
     POS_X,
     POS_Y,
     ROUTE_COS,
-    ROUTE_OFFSET,
     ROUTE_SIN,
+    ROUTE_SQUARE,
     SIN,
 )
-from craft_lightning.counterfactual.parameters import (
-    EMERGENCY_LANE,
-    FLAG_EMERGENCY_LANE,
-    FLAG_OFFROAD,
-    FLAG_OFFROUTE,
-    FLAG_OPPOSITE_LANE,
-    OFFROAD,
-    OFFROAD_TOLERANCE,
-    OFFROUTE,
-    OFFROUTE_DISTANCE,
-    OPPOSITE_LANE,
-)
-from craft_lightning.counterfactual.roadside import advance_route, along_segment, cell_of, route_offset
-
-# Lane kinds of roads.network.
-DRIVING, SHOULDER = 1, 2
+from craft_lightning.counterfactual.roadside import advance_route, along_segment, cell_of, square_offset
 
 # Farther away from a lane's centre than any deviation can tell.
 NO_LANE = 1e6
 
-
-def lane_offset(segments: np.ndarray, segment: int, x: float, y: float) -> float:
-    """Absolute metres between (x, y) and the line of a lane-centre segment, in the frame of the grid."""
-    return abs((y - segments[segment, 1]) * segments[segment, 2] - (x - segments[segment, 0]) * segments[segment, 3])
+# More than the cosine between any two headings.
+NO_HEADING = 2.0
 
 
 def look_up_lane(
@@ -57,22 +56,16 @@ def look_up_lane(
     start: int,
     route_segments: int,
     route: np.ndarray,
-    sdf: np.ndarray,
-    nearest: np.ndarray,
+    cells: np.ndarray,
     segments: np.ndarray,
-    segment_lane: np.ndarray,
-    lane_kind: np.ndarray,
-    lane_junction: np.ndarray,
     per_cell: float,
-    opposite_cos: float,
-    p: np.ndarray,
-    flags: np.ndarray,
+    tolerance: float,
     looks: np.ndarray,
 ) -> None:
     """Look one lane's poses up and write what the rewards need.
 
     Args:
-        ego: [6, steps + 1, LANES] of ``follow_plans``.
+        ego: [steps + 1, 6 * LANES] of ``follow_plans``.
         lane: which lane of it.
         steps: number of steps.
         half_length: of the ego, metres.
@@ -82,30 +75,23 @@ def look_up_lane(
         start: segment of the route where the ego stands now.
         route_segments: number of segments of the route.
         route: [R - 1, 6] of ``prepare_state``.
-        sdf: [H, W] of the RoadGrid; so are ``nearest`` .. ``lane_junction``.
-        nearest: [H, W].
-        segments: [S, 4].
-        segment_lane: [S].
-        lane_kind: [lanes].
-        lane_junction: [lanes].
+        cells: [H, W, 2] of GridArrays.
+        segments: [S, 8] likewise.
         per_cell: cells a metre.
-        opposite_cos: cosine below which a lane's heading is an opposite one.
-        p: ``RewardParameters`` as an array.
-        flags: [7] FLAGS of this candidate, set where something happens.
+        tolerance: metres that a corner of the ego's box may stand outside the drivable area.
         looks: [steps + 1, LOOKS * LANES] out: the fields of ``lanes`` from FIRST_LOOK on.
 
     """
     segment = start
     last_lane = -1
-    last_allowed = True
+    last_foreign = False
     for step in range(steps + 1):
-        x, y = ego[POS_X, step, lane], ego[POS_Y, step, lane]
-        cos_yaw, sin_yaw = ego[COS, step, lane], ego[SIN, step, lane]
+        x, y = ego[step, POS_X * LANES + lane], ego[step, POS_Y * LANES + lane]
+        cos_yaw, sin_yaw = ego[step, COS * LANES + lane], ego[step, SIN * LANES + lane]
         segment = advance_route(route, route_segments, segment, x, y)
         along = along_segment(route, route_segments, segment, x, y)
-        offset = route_offset(route, segment, along, x, y)
         looks[step, (ARC - FIRST_LOOK) * LANES + lane] = route[segment, 5] + along
-        looks[step, (ROUTE_OFFSET - FIRST_LOOK) * LANES + lane] = offset
+        looks[step, (ROUTE_SQUARE - FIRST_LOOK) * LANES + lane] = square_offset(route, segment, along, x, y)
         looks[step, (ROUTE_COS - FIRST_LOOK) * LANES + lane] = route[segment, 2]
         looks[step, (ROUTE_SIN - FIRST_LOOK) * LANES + lane] = route[segment, 3]
 
@@ -114,39 +100,29 @@ def look_up_lane(
         cos_world = frame[2] * cos_yaw - frame[3] * sin_yaw
         sin_world = frame[3] * cos_yaw + frame[2] * sin_yaw
         column, row = grid_x * per_cell, grid_y * per_cell
-        i, j = cell_of(nearest.shape[1], nearest.shape[0], column, row)
-        near = nearest[i, j] if i >= 0 else -1
-        off_route = offset > p[OFFROUTE_DISTANCE]
-        opposite = emergency = False
-        lane_distance = NO_LANE
+        i, j = cell_of(cells.shape[1], cells.shape[0], column, row)
+        near = int(cells[i, j, NEAREST]) if i >= 0 else -1
+        offset, agrees = NO_LANE, NO_HEADING
+        emergency = foreign = False
         if near >= 0:
-            lane_distance = lane_offset(segments, near, grid_x, grid_y)
-            road_lane = segment_lane[near]
-            emergency = lane_kind[road_lane] == SHOULDER
+            lane_cos, lane_sin = segments[near, LANE_COS], segments[near, LANE_SIN]
+            rule = int(segments[near, LANE_RULE])
+            offset = abs((grid_y - segments[near, LANE_Y]) * lane_cos - (grid_x - segments[near, LANE_X]) * lane_sin)
+            emergency = (rule & RULE_SHOULDER) != 0
             # Where lanes of a junction overlap, the nearest centre says nothing about the lane that is driven.
-            if lane_junction[road_lane] == 0:
-                if lane_kind[road_lane] == DRIVING:
+            if rule & RULE_FREE:
+                agrees = cos_world * lane_cos + sin_world * lane_sin
+                if rule & RULE_DRIVING:
+                    road_lane = int(segments[near, LANE_INDEX])
                     if road_lane != last_lane:
                         last_lane = road_lane
-                        last_allowed = allowed(route_lanes, road_lane)
-                    off_route = off_route or not last_allowed
-                opposite = cos_world * segments[near, 2] + sin_world * segments[near, 3] < opposite_cos
-        looks[step, (LANE_OFFSET - FIRST_LOOK) * LANES + lane] = lane_distance
-
-        charge = 0.0
-        if step > 0:
-            if opposite:
-                charge += p[OPPOSITE_LANE]
-                flags[FLAG_OPPOSITE_LANE] = True
-            if emergency:
-                charge += p[EMERGENCY_LANE]
-                flags[FLAG_EMERGENCY_LANE] = True
-            if off_route:
-                charge += p[OFFROUTE]
-                flags[FLAG_OFFROUTE] = True
-            if off_road(
-                half_length, half_width, cos_world, sin_world, column, row, sdf, per_cell, p[OFFROAD_TOLERANCE]
-            ):
-                charge += p[OFFROAD]
-                flags[FLAG_OFFROAD] = True
-        looks[step, (CHARGE - FIRST_LOOK) * LANES + lane] = charge
+                        last_foreign = not allowed(route_lanes, road_lane)
+                    foreign = last_foreign
+        looks[step, (LANE_OFFSET - FIRST_LOOK) * LANES + lane] = offset
+        looks[step, (LANE_AGREES - FIRST_LOOK) * LANES + lane] = agrees
+        looks[step, (EMERGENCY - FIRST_LOOK) * LANES + lane] = 1.0 if emergency else 0.0
+        looks[step, (FOREIGN - FIRST_LOOK) * LANES + lane] = 1.0 if foreign else 0.0
+        outside = step > 0 and off_road(
+            half_length, half_width, cos_world, sin_world, column, row, cells[:, :, SDF], per_cell, tolerance
+        )
+        looks[step, (OUTSIDE - FIRST_LOOK) * LANES + lane] = 1.0 if outside else 0.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from craft_lightning.conventions import AGENT_NONE, LINE_NONE
 from craft_lightning.counterfactual.motion import decay_rollout
-from craft_lightning.counterfactual.roadside import along_segment, route_offset
+from craft_lightning.counterfactual.roadside import along_segment, square_offset
 
 # Columns of a prepared state's counters.
 AGENTS, SEGMENTS, LINES, START = range(4)
@@ -71,10 +71,10 @@ def prepare_state(
     counts[SEGMENTS] = rows
 
     start = 0
-    closest = 1e9
+    closest = 1e18
     for i in range(min(rows, START_WINDOW)):
         along = along_segment(route_rows, rows, i, 0.0, 0.0)
-        offset = route_offset(route_rows, i, along, 0.0, 0.0)
+        offset = square_offset(route_rows, i, along, 0.0, 0.0)
         if offset < closest:
             start, closest = i, offset
     counts[START] = start

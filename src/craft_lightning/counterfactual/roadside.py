@@ -1,7 +1,5 @@
 """Where a pose stands on the road: drivable area, nearest lane and route, as scalar functions for CPU and GPU."""
 
-import math
-
 import numpy as np
 
 from craft_lightning.elementary import arctangent
@@ -64,6 +62,9 @@ def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: floa
 
     """
     final = min(segment + ROUTE_WINDOW, count - 1)
+    # Mostly none or one is passed: that one without a branch.
+    along = (x - route[segment, 0]) * route[segment, 2] + (y - route[segment, 1]) * route[segment, 3]
+    segment = min(segment + 1, final) if along >= route[segment, 4] else segment
     while segment < final:
         along = (x - route[segment, 0]) * route[segment, 2] + (y - route[segment, 1]) * route[segment, 3]
         if along < route[segment, 4]:
@@ -80,11 +81,11 @@ def along_segment(route: np.ndarray, count: int, segment: int, x: float, y: floa
     return along
 
 
-def route_offset(route: np.ndarray, segment: int, along: float, x: float, y: float) -> float:
-    """Metres between (x, y) and the point ``along`` metres down ``segment``."""
+def square_offset(route: np.ndarray, segment: int, along: float, x: float, y: float) -> float:
+    """Squared metres between (x, y) and the point ``along`` metres down ``segment``."""
     dx = x - route[segment, 0] - along * route[segment, 2]
     dy = y - route[segment, 1] - along * route[segment, 3]
-    return math.sqrt(dx * dx + dy * dy)
+    return dx * dx + dy * dy
 
 
 def heading_error(cos_yaw: float, sin_yaw: float, cos_road: float, sin_road: float) -> float:
