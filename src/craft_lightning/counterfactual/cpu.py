@@ -10,7 +10,7 @@ import numpy as np
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LANES, LOOKS
+from craft_lightning.counterfactual.lanes import FIELDS, LANES, LOOKS, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 
@@ -84,8 +84,6 @@ def score_range(
     final: np.ndarray,
     rewards: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     index: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
@@ -132,8 +130,6 @@ def score_range(
             bicycle,
             reward,
             plans,
-            arcs,
-            directions,
             places,
             rings,
             work,
@@ -175,7 +171,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
-    """Scratch of one thread for ``score_range``: plans, arcs, directions, index, places, rings, work, ego, looks.
+    """Scratch of one thread for ``score_range``: plans, index, places, rings, work, ego, looks.
 
     Args:
         poses: poses of a candidate.
@@ -183,12 +179,10 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
 
     """
     return (
-        np.zeros((poses + 1, 2, LANES), np.float32),
-        np.zeros((poses + 1, LANES), np.float32),
-        np.zeros((poses + 1, 2, LANES), np.float32),
+        np.zeros((poses + 1, PLAN_FIELDS * LANES), np.float32),
         np.zeros(LANES, np.int64),
         np.zeros((2, LANES), np.int64),
-        np.zeros((2, MAX_WINDOW, LANES), np.float32),
+        np.zeros((MAX_WINDOW, 2 * LANES), np.float32),
         np.zeros(FIELDS * LANES, np.float32),
         np.zeros((steps + 1, 6 * LANES), np.float32),
         np.zeros((steps + 1, LOOKS * LANES), np.float32),

@@ -16,7 +16,7 @@ from numba import cuda
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LOOKS
+from craft_lightning.counterfactual.lanes import FIELDS, LOOKS, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 ONE_LANE: Mapping[str, int] = {"LANES": 1}
@@ -29,7 +29,15 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    work_size, places_rows, ring_size, later, ego_fields, look_fields = FIELDS, 2, MAX_WINDOW, steps + 1, 6, LOOKS
+    plan_fields, work_size, places_rows, ring_size, later, ego_fields, look_fields = (
+        PLAN_FIELDS,
+        FIELDS,
+        2,
+        MAX_WINDOW,
+        steps + 1,
+        6,
+        LOOKS,
+    )
 
     @cuda.jit
     def prepare(
@@ -98,12 +106,10 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         final,
         rewards,
     ):
-        plans = cuda.local.array((poses, 2, 1), single)
-        arcs = cuda.local.array((poses, 1), single)
-        directions = cuda.local.array((poses, 2, 1), single)
+        plans = cuda.local.array((poses, plan_fields), single)
         index = cuda.local.array(1, integer)
         places = cuda.local.array((places_rows, 1), integer)
-        rings = cuda.local.array((2, ring_size, 1), single)
+        rings = cuda.local.array((ring_size, 2), single)
         work = cuda.local.array(work_size, single)
         ego = cuda.local.array((later, ego_fields), single)
         looks = cuda.local.array((later, look_fields), single)
@@ -137,8 +143,6 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     bicycle,
                     reward,
                     plans,
-                    arcs,
-                    directions,
                     places,
                     rings,
                     work,

@@ -10,6 +10,7 @@ from craft_lightning.counterfactual.boxes import (
     distance_before_line,
     side_of_line,
 )
+from craft_lightning.counterfactual.grids import SDF
 from craft_lightning.counterfactual.lanes import (
     COLLIDED,
     COS,
@@ -38,7 +39,7 @@ from craft_lightning.counterfactual.motion import (
     RADIUS,
 )
 from craft_lightning.counterfactual.parameters import STOP_SPEED, STOP_ZONE
-from craft_lightning.counterfactual.roadside import bilinear, cell_of
+from craft_lightning.counterfactual.roadside import bilinear, cell_value
 
 
 def swept_bounds(count: int, work: np.ndarray) -> tuple[float, float, float, float]:
@@ -271,15 +272,15 @@ def cross_lanes(
         work[STOP * LANES + lane] = min(stop, step) if stops else stop
 
 
-def corner_outside(sdf: np.ndarray, column: float, row: float, safe: float, tolerance: float) -> bool:
+def corner_outside(cells: np.ndarray, column: float, row: float, safe: float, tolerance: float) -> bool:
     """Whether a corner (in cells) stands outside the drivable area by more than ``tolerance`` metres.
 
     A signed distance changes by no more than a metre a metre: where the corner's own cell is farther inside than
     ``safe``, the diagonal of a cell, interpolation cannot say "outside" and is left out.
     """
-    if inside_by(sdf, column, row, safe):
+    if cell_value(cells, SDF, column, row) > safe:
         return False
-    return bilinear(sdf, column, row) < -tolerance
+    return bilinear(cells, SDF, column, row) < -tolerance
 
 
 def off_road(
@@ -289,7 +290,7 @@ def off_road(
     sin_yaw: float,
     column: float,
     row: float,
-    sdf: np.ndarray,
+    cells: np.ndarray,
     per_cell: float,
     tolerance: float,
 ) -> bool:
@@ -302,35 +303,29 @@ def off_road(
         sin_yaw: sine of it.
         column: of the box centre, in cells.
         row: likewise.
-        sdf: [H, W] of the RoadGrid.
+        cells: [H, W, 2] of GridArrays.
         per_cell: cells a metre.
         tolerance: metres.
 
     """
     safe = 1.4143 / per_cell
     # The same argument for the whole box, whose corners are one circumradius away from its centre ...
-    if inside_by(sdf, column, row, safe + circumradius(half_length, half_width)):
+    if cell_value(cells, SDF, column, row) > safe + circumradius(half_length, half_width):
         return False
     length_x, length_y = half_length * per_cell * cos_yaw, half_length * per_cell * sin_yaw
     # ... and half a width from the middle of its front or rear.
     near = safe + half_width
-    if inside_by(sdf, column + length_x, row + length_y, near) and inside_by(
-        sdf, column - length_x, row - length_y, near
-    ):
+    front = cell_value(cells, SDF, column + length_x, row + length_y)
+    rear = cell_value(cells, SDF, column - length_x, row - length_y)
+    if min(front, rear) > near:
         return False
     width_x, width_y = -half_width * per_cell * sin_yaw, half_width * per_cell * cos_yaw
     return (
-        corner_outside(sdf, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
-        or corner_outside(sdf, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
-        or corner_outside(sdf, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
-        or corner_outside(sdf, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
+        corner_outside(cells, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
+        or corner_outside(cells, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
+        or corner_outside(cells, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
+        or corner_outside(cells, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
     )
-
-
-def inside_by(sdf: np.ndarray, column: float, row: float, metres: float) -> bool:
-    """Whether the cell around (column, row) is farther inside the drivable area than ``metres``."""
-    i, j = cell_of(sdf.shape[1], sdf.shape[0], column, row)
-    return i >= 0 and sdf[i, j] > metres
 
 
 def allowed(route_lanes: np.ndarray, lane: int) -> bool:

@@ -39,7 +39,6 @@ from craft_lightning.counterfactual.lanes import (
     ROUTE_COS,
     ROUTE_SIN,
     ROUTE_SQUARE,
-    SIN,
     SIN_THEN,
     SPEED_NOW,
     SPEED_THEN,
@@ -47,6 +46,7 @@ from craft_lightning.counterfactual.lanes import (
     STOP,
     TOTAL,
     YAW_NOW,
+    copy,
 )
 from craft_lightning.counterfactual.look_up import look_up_lane
 from craft_lightning.counterfactual.motion import follow_plans
@@ -184,8 +184,6 @@ def score_lanes(
     bicycle: np.ndarray,
     p: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
@@ -221,9 +219,7 @@ def score_lanes(
         tracker: ``TrackerParameters`` as an array.
         bicycle: ``BicycleParameters`` as an array.
         p: ``RewardParameters`` as an array.
-        plans: scratch of ``follow_plans``; so are ``arcs`` .. ``work``.
-        arcs: likewise.
-        directions: likewise.
+        plans: scratch of ``follow_plans``; so are ``places`` .. ``work``.
         places: [2, LANES] int64 scratch.
         rings: likewise.
         work: likewise.
@@ -248,8 +244,6 @@ def score_lanes(
         tracker,
         bicycle,
         plans,
-        arcs,
-        directions,
         places,
         rings,
         work,
@@ -281,13 +275,11 @@ def score_lanes(
         )
 
     gamma = 1.0
+    lanes = index.shape[0]
     for step in range(steps + 1):
-        for i in range(LOOKS * LANES):
-            work[FIRST_LOOK * LANES + i] = looks[step, i]
-        for lane in range(LANES):
-            work[COS_THEN * LANES + lane] = ego[step, COS * LANES + lane]
-            work[SIN_THEN * LANES + lane] = ego[step, SIN * LANES + lane]
-            work[SPEED_THEN * LANES + lane] = ego[step, SPEED_NOW * LANES + lane]
+        copy(looks[step], work[FIRST_LOOK * LANES :], LOOKS * lanes)
+        # Cosine, sine and speed lie in a row.
+        copy(ego[step, COS * LANES :], work[COS_THEN * LANES :], 3 * lanes)
         if step == 0:
             reward_lanes(work, np.float32(0.0), 0.0, p)
             for lane in range(LANES):

@@ -5,13 +5,15 @@ A kernel keeps everything that its arithmetic loops touch in one flat array ``wo
 instructions. The CUDA kernel is compiled with LANES = 1: there a thread is a lane.
 """
 
+import numpy as np
+
 LANES = 32
 
 # The ego now; the first six are stored at every step, in this order.
 POS_X, POS_Y, COS, SIN, SPEED_NOW, YAW_NOW = range(6)
 
 # Tracker: the aim point and how far ahead to look for it, the metres that the plan covers next, the PID windows.
-AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, TURN_OLD, TURN_LAST, PUSH_SUM, PUSH_OLD, PUSH_LAST = range(6, 16)
+AIM_X, AIM_Y, AHEAD, NEXT_METRES, TURN_SUM, PUSH_SUM, TURN_OLD, PUSH_OLD, TURN_LAST, PUSH_LAST = range(6, 16)
 
 # Bounds of the centre over the rollout.
 SWEPT_LOW_X, SWEPT_LOW_Y, SWEPT_HIGH_X, SWEPT_HIGH_Y = range(16, 20)
@@ -33,7 +35,24 @@ COLLIDED, RED, STOP = range(43, 46)
 # A stop line: on which side of it the bumper is and was (positive left), 1 once a stop was made before it.
 SIDE, SIDE_THEN, HONOURED = range(46, 49)
 
-# Measuring the plans: the pose before and the pose itself, the piece between them, metres so far.
-OLD_X, OLD_Y, NEW_X, NEW_Y, PIECE_COS, PIECE_SIN, METRES = range(49, 56)
+FIELDS = 49
 
-FIELDS = 56
+# A pose of a lane's plan: x, y, direction to the next pose, metres so far. A row of a table holds those of all lanes.
+PLAN_X, PLAN_Y, PLAN_COS, PLAN_SIN, PLAN_ARC = range(5)
+PLAN_FIELDS = 5
+
+
+def copy(source: np.ndarray, target: np.ndarray, number: int) -> None:
+    """Copy the first ``number`` values of ``source`` into ``target``.
+
+    A compiler that knows the number writes the loop out in single moves before it thinks of vectors: let it be a
+    variable. Nor may an offset be added to the index, since numba then asks whether it counts from the end.
+    """
+    for i in range(number):
+        target[i] = source[i]
+
+
+def subtract(later: np.ndarray, earlier: np.ndarray, target: np.ndarray, number: int) -> None:
+    """Write the first ``number`` differences of ``later`` and ``earlier`` into ``target``."""
+    for i in range(number):
+        target[i] = later[i] - earlier[i]

@@ -17,7 +17,6 @@ from craft_lightning.counterfactual.grids import (
     RULE_DRIVING,
     RULE_FREE,
     RULE_SHOULDER,
-    SDF,
 )
 from craft_lightning.counterfactual.lanes import (
     ARC,
@@ -36,7 +35,7 @@ from craft_lightning.counterfactual.lanes import (
     ROUTE_SQUARE,
     SIN,
 )
-from craft_lightning.counterfactual.roadside import advance_route, along_segment, cell_of, square_offset
+from craft_lightning.counterfactual.roadside import advance_route, along_segment, cell_value, square_offset
 
 # Farther away from a lane's centre than any deviation can tell.
 NO_LANE = 1e6
@@ -100,8 +99,7 @@ def look_up_lane(
         cos_world = frame[2] * cos_yaw - frame[3] * sin_yaw
         sin_world = frame[3] * cos_yaw + frame[2] * sin_yaw
         column, row = grid_x * per_cell, grid_y * per_cell
-        i, j = cell_of(cells.shape[1], cells.shape[0], column, row)
-        near = int(cells[i, j, NEAREST]) if i >= 0 else -1
+        near = int(cell_value(cells, NEAREST, column, row))
         offset, agrees = NO_LANE, NO_HEADING
         emergency = foreign = False
         if near >= 0:
@@ -123,6 +121,6 @@ def look_up_lane(
         looks[step, (EMERGENCY - FIRST_LOOK) * LANES + lane] = 1.0 if emergency else 0.0
         looks[step, (FOREIGN - FIRST_LOOK) * LANES + lane] = 1.0 if foreign else 0.0
         outside = step > 0 and off_road(
-            half_length, half_width, cos_world, sin_world, column, row, cells[:, :, SDF], per_cell, tolerance
+            half_length, half_width, cos_world, sin_world, column, row, cells, per_cell, tolerance
         )
         looks[step, (OUTSIDE - FIRST_LOOK) * LANES + lane] = 1.0 if outside else 0.0

@@ -24,14 +24,13 @@ from craft_lightning.counterfactual.lanes import (
     COS,
     FIELDS,
     LANES,
-    METRES,
-    NEW_X,
-    NEW_Y,
     NEXT_METRES,
-    OLD_X,
-    OLD_Y,
-    PIECE_COS,
-    PIECE_SIN,
+    PLAN_ARC,
+    PLAN_COS,
+    PLAN_FIELDS,
+    PLAN_SIN,
+    PLAN_X,
+    PLAN_Y,
     POS_X,
     POS_Y,
     PUSH_LAST,
@@ -47,6 +46,8 @@ from craft_lightning.counterfactual.lanes import (
     TURN_OLD,
     TURN_SUM,
     YAW_NOW,
+    copy,
+    subtract,
 )
 from craft_lightning.counterfactual.parameters import (
     BRAKE,
@@ -160,8 +161,6 @@ def follow_plans(
     tracker: np.ndarray,
     bicycle: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     segments: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
@@ -182,11 +181,9 @@ def follow_plans(
         steps: number of steps; where it exceeds T the plan goes on straight at its last speed.
         tracker: ``TrackerParameters`` in the order of the fields.
         bicycle: ``BicycleParameters`` in the order of the fields.
-        plans: [T + 1, 2, LANES] scratch.
-        arcs: [T + 1, LANES] scratch.
-        directions: [T + 1, 2, LANES] scratch.
+        plans: [T + 1, PLAN_FIELDS * LANES] scratch.
         segments: [2, LANES] int64 scratch.
-        rings: [2, window or more, LANES] scratch.
+        rings: [window or more, 2 * LANES] scratch: turn errors, speed errors.
         work: [FIELDS * LANES] scratch; field f of lane l is at f * LANES + l. Holds the swept bounds afterwards.
         ego: [steps + 1, 6 * LANES] out: x, y, cosine, sine, speed, yaw of every lane; step 0 is now.
 
@@ -197,25 +194,26 @@ def follow_plans(
     per_second = np.float32(1.0) / (np.float32(covered) * dt)
     for i in range(FIELDS * LANES):
         work[i] = 0.0
-    measure_plans(candidates, index, count, plans, arcs, directions, work)
+    measure_plans(candidates, index, count, plans)
+    lanes = index.shape[0]
     for lane in range(count):
         segments[0, lane], segments[1, lane] = 0, 0
     for lane in range(LANES):
         work[COS * LANES + lane] = 1.0
         work[SPEED_NOW * LANES + lane] = max(speed, 0.0)
         work[AHEAD * LANES + lane] = aim_distance(max(speed, 0.0), tracker)
-        for slot in range(window):
-            rings[0, slot, lane], rings[1, slot, lane] = 0.0, 0.0
-    for i in range(6 * LANES):
-        ego[0, i] = work[i]
+    for slot in range(window):
+        for i in range(2 * LANES):
+            rings[slot, i] = 0.0
+    copy(work, ego[0], 6 * lanes)
     for step in range(steps):
         slot = step % window
         first = speed_window_start(poses, step, covered)
         for lane in range(count):
             aim_x, aim_y, segment, hint = aim_point(
-                plans[:, :, lane],
-                arcs[:, lane],
-                directions[:, :, lane],
+                plans[:, PLAN_X * LANES + lane : PLAN_COS * LANES : LANES],
+                plans[:, PLAN_ARC * LANES + lane],
+                plans[:, PLAN_COS * LANES + lane : PLAN_ARC * LANES : LANES],
                 poses - 1,
                 segments[0, lane],
                 segments[1, lane],
@@ -225,55 +223,44 @@ def follow_plans(
             )
             segments[0, lane], segments[1, lane] = segment, hint
             work[AIM_X * LANES + lane], work[AIM_Y * LANES + lane] = aim_x, aim_y
-        for lane in range(LANES):
-            work[NEXT_METRES * LANES + lane] = arcs[first + covered, lane] - arcs[first, lane]
-            work[TURN_OLD * LANES + lane] = rings[0, slot, lane]
-            work[PUSH_OLD * LANES + lane] = rings[1, slot, lane]
+        subtract(
+            plans[first + covered, PLAN_ARC * LANES :],
+            plans[first, PLAN_ARC * LANES :],
+            work[NEXT_METRES * LANES :],
+            lanes,
+        )
+        copy(rings[slot], work[TURN_OLD * LANES :], 2 * lanes)
         drive_lanes(work, wheelbase, dt, per_second, tracker, bicycle)
-        for lane in range(LANES):
-            rings[0, slot, lane] = work[TURN_LAST * LANES + lane]
-            rings[1, slot, lane] = work[PUSH_LAST * LANES + lane]
-        for i in range(6 * LANES):
-            ego[step + 1, i] = work[i]
+        copy(work[TURN_LAST * LANES :], rings[slot], 2 * lanes)
+        copy(work, ego[step + 1], 6 * lanes)
 
 
-def measure_plans(
-    candidates: np.ndarray,
-    index: np.ndarray,
-    count: int,
-    plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
-    work: np.ndarray,
-) -> None:
-    """``control.measure_plan`` for all lanes side by side; arguments as in ``follow_plans``, ``work`` zero."""
+def measure_plans(candidates: np.ndarray, index: np.ndarray, count: int, plans: np.ndarray) -> None:
+    """``control.measure_plan`` for all lanes side by side; arguments as in ``follow_plans``."""
     poses = candidates.shape[1] + 1
     for lane in range(count):
         k = index[lane]
         for i in range(poses - 1):
-            plans[i + 1, 0, lane], plans[i + 1, 1, lane] = candidates[k, i, 0], candidates[k, i, 1]
+            plans[i + 1, PLAN_X * LANES + lane] = candidates[k, i, 0]
+            plans[i + 1, PLAN_Y * LANES + lane] = candidates[k, i, 1]
         yaw = candidates[k, poses - 2, 2]
-        directions[poses - 1, 0, lane], directions[poses - 1, 1, lane] = math.cos(yaw), math.sin(yaw)
-    for lane in range(LANES):
-        plans[0, 0, lane], plans[0, 1, lane], arcs[0, lane] = 0.0, 0.0, 0.0
+        plans[poses - 1, PLAN_COS * LANES + lane] = math.cos(yaw)
+        plans[poses - 1, PLAN_SIN * LANES + lane] = math.sin(yaw)
+    for i in range(PLAN_FIELDS * LANES):
+        plans[0, i] = 0.0
     for i in range(poses - 1):
-        for lane in range(LANES):
-            work[NEW_X * LANES + lane], work[NEW_Y * LANES + lane] = plans[i + 1, 0, lane], plans[i + 1, 1, lane]
-        measure_lanes(work)
-        for lane in range(LANES):
-            arcs[i + 1, lane] = work[METRES * LANES + lane]
-            directions[i, 0, lane] = work[PIECE_COS * LANES + lane]
-            directions[i, 1, lane] = work[PIECE_SIN * LANES + lane]
+        measure_lanes(plans[i], plans[i + 1])
 
 
-def measure_lanes(work: np.ndarray) -> None:
-    """Measure the piece of every lane's plan that ends at its new pose, and take that as the old one."""
+def measure_lanes(then: np.ndarray, now: np.ndarray) -> None:
+    """Measure the piece between two rows of ``plans`` in all lanes."""
     for lane in range(LANES):
-        x, y = work[NEW_X * LANES + lane], work[NEW_Y * LANES + lane]
-        length, cos, sin = plan_piece(x - work[OLD_X * LANES + lane], y - work[OLD_Y * LANES + lane])
-        work[PIECE_COS * LANES + lane], work[PIECE_SIN * LANES + lane] = cos, sin
-        work[METRES * LANES + lane] += length
-        work[OLD_X * LANES + lane], work[OLD_Y * LANES + lane] = x, y
+        length, cos, sin = plan_piece(
+            now[PLAN_X * LANES + lane] - then[PLAN_X * LANES + lane],
+            now[PLAN_Y * LANES + lane] - then[PLAN_Y * LANES + lane],
+        )
+        then[PLAN_COS * LANES + lane], then[PLAN_SIN * LANES + lane] = cos, sin
+        now[PLAN_ARC * LANES + lane] = then[PLAN_ARC * LANES + lane] + length
 
 
 def drive_lanes(

@@ -7,44 +7,40 @@ from craft_lightning.elementary import arctangent
 # What counts as "outside the grid": as far off the road as RoadGrid.sdf can say.
 OUTSIDE = -10.0
 
-# More cells than any grid has rows or columns.
-FAR_CELL = 1e8
-
 # Route segments that a projection may pass in one step; at 1 m a segment that is 80 m/s.
 ROUTE_WINDOW = 8
 
 
-def bilinear(grid: np.ndarray, column: float, row: float) -> float:
-    """Value of ``grid`` [H, W] between its cell centres, OUTSIDE beyond them.
+def bilinear(cells: np.ndarray, layer: int, column: float, row: float) -> float:
+    """Value of a layer of ``cells`` [H, W, layers] between cell centres, OUTSIDE beyond them.
 
     Args:
-        grid: cell [0, 0] is centred on column 0, row 0.
+        cells: cell [0, 0] is centred on column 0, row 0.
+        layer: which of its layers.
         column: in cells.
         row: in cells.
 
     """
     # Compare before converting: a float too large for an int has no defined value as one.
-    if not (0.0 <= column < FAR_CELL and 0.0 <= row < FAR_CELL):
+    high_row, high_column = np.float32(cells.shape[0] - 1), np.float32(cells.shape[1] - 1)
+    if not (0.0 <= column < high_column and 0.0 <= row < high_row):
         return OUTSIDE
-    i, j = int(row), int(column)
-    if i >= grid.shape[0] - 1 or j >= grid.shape[1] - 1:
-        return OUTSIDE
+    i, j = np.uint32(row), np.uint32(column)
     v, u = row - np.float32(i), column - np.float32(j)
-    low = grid[i, j] + u * (grid[i, j + 1] - grid[i, j])
-    high = grid[i + 1, j] + u * (grid[i + 1, j + 1] - grid[i + 1, j])
+    low = cells[i, j, layer] + u * (cells[i, j + 1, layer] - cells[i, j, layer])
+    high = cells[i + 1, j, layer] + u * (cells[i + 1, j + 1, layer] - cells[i + 1, j, layer])
     return low + v * (high - low)
 
 
-def cell_of(columns: int, rows: int, column: float, row: float) -> tuple[int, int]:
-    """Row and column of the cell around (column, row), (-1, -1) beyond the grid."""
+def cell_value(cells: np.ndarray, layer: int, column: float, row: float) -> float:
+    """Value of a layer of the cell around (column, row), OUTSIDE beyond the grid; arguments as in ``bilinear``."""
     column += 0.5
     row += 0.5
-    if not (0.0 <= column < FAR_CELL and 0.0 <= row < FAR_CELL):
-        return -1, -1
-    i, j = int(row), int(column)
-    if i >= rows or j >= columns:
-        return -1, -1
-    return i, j
+    rows, columns = np.float32(cells.shape[0]), np.float32(cells.shape[1])
+    if (column >= 0.0) & (column < columns) & (row >= 0.0) & (row < rows):
+        # Unsigned numbers: numba asks of any other index whether it counts from the end.
+        return cells[np.uint32(row), np.uint32(column), layer]
+    return OUTSIDE
 
 
 def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: float) -> int:
