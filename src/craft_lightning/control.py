@@ -55,6 +55,7 @@ __all__ = [
     "clip",
     "measure_plan",
     "next_metres",
+    "next_segment",
     "plan_piece",
     "speed_poses",
     "speed_window_start",
@@ -126,11 +127,6 @@ def aim_point(
 
     """
     # Walk on while the vehicle is past the end of its segment; segments (almost) without length are passed at once.
-    # Both searches mostly take one step or none: that one is taken without a branch, which no processor could foretell.
-    following = min(segment + 1, last)
-    length = arc[following] - arc[segment]
-    along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
-    segment = following if (length <= SHORTEST_STEP) | (along >= length) else segment
     along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
     while segment < last:
         length = arc[segment + 1] - arc[segment]
@@ -138,17 +134,33 @@ def aim_point(
             break
         segment += 1
         along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
+    # No index is negative; saying so saves numba the question whether it counts from the end, here and below.
+    segment = max(segment, 0)
     target = arc[segment] + max(along, 0.0) + ahead
     # The last pose that is not beyond the target, and from there straight on.
     i = max(segment, hint)
+    # Mostly one step on or none: that one without a branch, which no processor could foretell.
     following = min(i + 1, last)
     i = following if arc[following] <= target else i
     while i > segment and arc[i] > target:
         i -= 1
     while i < last and arc[i + 1] <= target:
         i += 1
+    i = max(i, 0)
     rest = target - arc[i]
     return plan[i][0] + rest * direction[i][0], plan[i][1] + rest * direction[i][1], segment, i
+
+
+def next_segment(plan: Poses, arc: Floats, direction: Poses, last: int, segment: int, x: float, y: float) -> int:
+    """``segment``, or the one after it where (x, y) is past its end; arguments as in ``aim_point``.
+
+    For callers with many plans: the step that most calls of ``aim_point`` would begin with, taken without a branch and
+    ahead of the call, does not hold up the arithmetic that waits for it. The answer of ``aim_point`` stays the same.
+    """
+    following = min(segment + 1, last)
+    length = arc[following] - arc[segment]
+    along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
+    return following if (length <= SHORTEST_STEP) | (along >= length) else segment
 
 
 def next_metres(arc: Floats, count: int, step: int, poses: int) -> float:

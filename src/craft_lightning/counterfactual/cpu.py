@@ -181,7 +181,7 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
     return (
         np.zeros((poses + 1, PLAN_FIELDS * LANES), np.float32),
         np.zeros(LANES, np.int64),
-        np.zeros((2, LANES), np.int64),
+        np.zeros((2, LANES), np.uint32),
         np.zeros((MAX_WINDOW, 2 * LANES), np.float32),
         np.zeros(FIELDS * LANES, np.float32),
         np.zeros((steps + 1, 6 * LANES), np.float32),

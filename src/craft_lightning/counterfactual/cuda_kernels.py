@@ -108,7 +108,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     ):
         plans = cuda.local.array((poses, plan_fields), single)
         index = cuda.local.array(1, integer)
-        places = cuda.local.array((places_rows, 1), integer)
+        places = cuda.local.array((places_rows, 1), np.uint32)
         rings = cuda.local.array((ring_size, 2), single)
         work = cuda.local.array(work_size, single)
         ego = cuda.local.array((later, ego_fields), single)

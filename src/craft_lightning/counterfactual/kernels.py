@@ -220,7 +220,7 @@ def score_lanes(
         bicycle: ``BicycleParameters`` as an array.
         p: ``RewardParameters`` as an array.
         plans: scratch of ``follow_plans``; so are ``places`` .. ``work``.
-        places: [2, LANES] int64 scratch.
+        places: [2, LANES] uint32 scratch.
         rings: likewise.
         work: likewise.
         ego: [steps + 1, 6 * LANES] scratch; holds the tracked rollouts afterwards.

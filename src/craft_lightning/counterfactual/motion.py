@@ -9,6 +9,7 @@ from craft_lightning.control import (
     aim_point,
     bicycle_motion,
     clip,
+    next_segment,
     plan_piece,
     speed_poses,
     speed_window_start,
@@ -182,7 +183,7 @@ def follow_plans(
         tracker: ``TrackerParameters`` in the order of the fields.
         bicycle: ``BicycleParameters`` in the order of the fields.
         plans: [T + 1, PLAN_FIELDS * LANES] scratch.
-        segments: [2, LANES] int64 scratch.
+        segments: [2, LANES] uint32 scratch.
         rings: [window or more, 2 * LANES] scratch: turn errors, speed errors.
         work: [FIELDS * LANES] scratch; field f of lane l is at f * LANES + l. Holds the swept bounds afterwards.
         ego: [steps + 1, 6 * LANES] out: x, y, cosine, sine, speed, yaw of every lane; step 0 is now.
@@ -210,11 +211,21 @@ def follow_plans(
         slot = step % window
         first = speed_window_start(poses, step, covered)
         for lane in range(count):
+            segments[0, lane] = next_segment(
+                plans[:, PLAN_X * LANES + lane : PLAN_COS * LANES : LANES],
+                plans[:, PLAN_ARC * LANES + lane],
+                plans[:, PLAN_COS * LANES + lane : PLAN_ARC * LANES : LANES],
+                np.uint32(poses - 1),
+                segments[0, lane],
+                work[POS_X * LANES + lane],
+                work[POS_Y * LANES + lane],
+            )
+        for lane in range(count):
             aim_x, aim_y, segment, hint = aim_point(
                 plans[:, PLAN_X * LANES + lane : PLAN_COS * LANES : LANES],
                 plans[:, PLAN_ARC * LANES + lane],
                 plans[:, PLAN_COS * LANES + lane : PLAN_ARC * LANES : LANES],
-                poses - 1,
+                np.uint32(poses - 1),
                 segments[0, lane],
                 segments[1, lane],
                 work[POS_X * LANES + lane],

@@ -66,7 +66,7 @@ def advance_route(route: np.ndarray, count: int, segment: int, x: float, y: floa
         if along < route[segment, 4]:
             break
         segment += 1
-    return segment
+    return max(segment, 0)
 
 
 def along_segment(route: np.ndarray, count: int, segment: int, x: float, y: float) -> float:
