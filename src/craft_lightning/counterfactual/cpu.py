@@ -10,7 +10,7 @@ import numpy as np
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LANES, LOOKS, PLAN_FIELDS
+from craft_lightning.counterfactual.lanes import FIELDS, LANES, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 
@@ -69,6 +69,7 @@ def score_range(
     boxes: np.ndarray,
     route_rows: np.ndarray,
     lines: np.ndarray,
+    shape: np.ndarray,
     cells: np.ndarray,
     segments: np.ndarray,
     per_cell: float,
@@ -89,7 +90,6 @@ def score_range(
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
-    looks: np.ndarray,
 ) -> None:
     """``score_lanes`` for the blocks begin .. end of LANES candidates; block i is of slot i // blocks a state.
 
@@ -121,6 +121,7 @@ def score_range(
             boxes[slot],
             route_rows[slot],
             lines[slot],
+            shape,
             cells,
             segments,
             per_cell,
@@ -134,7 +135,6 @@ def score_range(
             rings,
             work,
             ego,
-            looks,
             keep_rewards,
             summary[b],
             collision[b],
@@ -171,7 +171,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
-    """Scratch of one thread for ``score_range``: plans, index, places, rings, work, ego, looks.
+    """Scratch of one thread for ``score_range``: plans, index, places, rings, work and ego.
 
     Args:
         poses: poses of a candidate.
@@ -185,7 +185,6 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
         np.zeros((MAX_WINDOW, 2 * LANES), np.float32),
         np.zeros(FIELDS * LANES, np.float32),
         np.zeros((steps + 1, 6 * LANES), np.float32),
-        np.zeros((steps + 1, LOOKS * LANES), np.float32),
     )
 
 

@@ -16,7 +16,7 @@ from numba import cuda
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LOOKS, PLAN_FIELDS
+from craft_lightning.counterfactual.lanes import FIELDS, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 ONE_LANE: Mapping[str, int] = {"LANES": 1}
@@ -29,15 +29,8 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    plan_fields, work_size, places_rows, ring_size, later, ego_fields, look_fields = (
-        PLAN_FIELDS,
-        FIELDS,
-        2,
-        MAX_WINDOW,
-        steps + 1,
-        6,
-        LOOKS,
-    )
+    plan_fields, work_size, places_rows, ring_size = PLAN_FIELDS, FIELDS, 2, MAX_WINDOW
+    later, ego_fields = steps + 1, 6
 
     @cuda.jit
     def prepare(
@@ -91,6 +84,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         boxes,
         route_rows,
         lines,
+        shape,
         cells,
         segments,
         per_cell,
@@ -112,7 +106,6 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         rings = cuda.local.array((ring_size, 2), single)
         work = cuda.local.array(work_size, single)
         ego = cuda.local.array((later, ego_fields), single)
-        looks = cuda.local.array((later, look_fields), single)
         flat = cuda.grid(1)
         slot = flat // mask.shape[1]
         if slot < rows.shape[0]:
@@ -134,6 +127,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     boxes[slot],
                     route_rows[slot],
                     lines[slot],
+                    shape,
                     cells,
                     segments,
                     per_cell,
@@ -147,7 +141,6 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     rings,
                     work,
                     ego,
-                    looks,
                     keep_rewards,
                     summary[b],
                     collision[b],

@@ -39,7 +39,7 @@ from craft_lightning.counterfactual.motion import (
     RADIUS,
 )
 from craft_lightning.counterfactual.parameters import STOP_SPEED, STOP_ZONE
-from craft_lightning.counterfactual.roadside import bilinear, cell_value
+from craft_lightning.counterfactual.roadside import bilinear, cell_of
 
 
 def swept_bounds(count: int, work: np.ndarray) -> tuple[float, float, float, float]:
@@ -272,15 +272,22 @@ def cross_lanes(
         work[STOP * LANES + lane] = min(stop, step) if stops else stop
 
 
-def corner_outside(cells: np.ndarray, column: float, row: float, safe: float, tolerance: float) -> bool:
+def corner_outside(
+    shape: np.ndarray, cells: np.ndarray, column: float, row: float, safe: float, tolerance: float
+) -> bool:
     """Whether a corner (in cells) stands outside the drivable area by more than ``tolerance`` metres.
 
     A signed distance changes by no more than a metre a metre: where the corner's own cell is farther inside than
-    ``safe``, the diagonal of a cell, interpolation cannot say "outside" and is left out.
+    ``safe``, interpolation cannot say "outside" and is left out.
     """
-    if cell_value(cells, SDF, column, row) > safe:
+    if cells[cell_of(shape, column, row), SDF] > safe:
         return False
-    return bilinear(cells, SDF, column, row) < -tolerance
+    return bilinear(shape, cells, column, row) < -tolerance
+
+
+def safe_distance(per_cell: float) -> float:
+    """Metres inside the road at a cell's centre above which interpolation around the cell is never outside."""
+    return 1.4143 / per_cell
 
 
 def off_road(
@@ -290,6 +297,7 @@ def off_road(
     sin_yaw: float,
     column: float,
     row: float,
+    shape: np.ndarray,
     cells: np.ndarray,
     per_cell: float,
     tolerance: float,
@@ -303,28 +311,25 @@ def off_road(
         sin_yaw: sine of it.
         column: of the box centre, in cells.
         row: likewise.
-        cells: [H, W, 2] of GridArrays.
+        shape: [2] rows and columns of the grid.
+        cells: [H * W + 1, 2] of GridArrays.
         per_cell: cells a metre.
         tolerance: metres.
 
     """
-    safe = 1.4143 / per_cell
-    # The same argument for the whole box, whose corners are one circumradius away from its centre ...
-    if cell_value(cells, SDF, column, row) > safe + circumradius(half_length, half_width):
-        return False
+    safe = safe_distance(per_cell)
     length_x, length_y = half_length * per_cell * cos_yaw, half_length * per_cell * sin_yaw
-    # ... and half a width from the middle of its front or rear.
-    near = safe + half_width
-    front = cell_value(cells, SDF, column + length_x, row + length_y)
-    rear = cell_value(cells, SDF, column - length_x, row - length_y)
-    if min(front, rear) > near:
+    # Corners are half a width from the middle of the front or rear.
+    front = cells[cell_of(shape, column + length_x, row + length_y), SDF]
+    rear = cells[cell_of(shape, column - length_x, row - length_y), SDF]
+    if min(front, rear) > safe + half_width:
         return False
     width_x, width_y = -half_width * per_cell * sin_yaw, half_width * per_cell * cos_yaw
     return (
-        corner_outside(cells, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
-        or corner_outside(cells, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
-        or corner_outside(cells, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
-        or corner_outside(cells, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
+        corner_outside(shape, cells, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
+        or corner_outside(shape, cells, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
+        or corner_outside(shape, cells, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
+        or corner_outside(shape, cells, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
     )
 
 

@@ -10,10 +10,13 @@ from craft_lightning.errors import CraftError
 
 # Layers of a cell and columns of a lane-centre segment.
 SDF, NEAREST = range(2)
-LANE_X, LANE_Y, LANE_COS, LANE_SIN, LANE_INDEX, LANE_RULE = range(6)
+SEGMENT_X, SEGMENT_Y, SEGMENT_COS, SEGMENT_SIN, SEGMENT_LANE, SEGMENT_SHOULDER, SEGMENT_FREE, SEGMENT_DRIVING = range(8)
 
-# What may be driven on a segment: a shoulder, a driving lane, neither; FREE outside junctions.
-RULE_SHOULDER, RULE_DRIVING, RULE_FREE = 1, 2, 4
+# What counts as "outside the grid": as far off the road as RoadGrid.sdf can say.
+BEYOND = -10.0
+
+# Metres to the segment that stands for "no lane near": farther than any deviation can tell.
+NO_LANE = 1e6
 
 # Lane kinds of roads.network.
 DRIVING, SHOULDER = 1, 2
@@ -29,15 +32,18 @@ class GridArrays:
     Attributes:
         origin: [2] float64, world x, y (metres) of the centre of cell [0, 0].
         resolution: metres a cell.
-        cells: [H, W, 2], metres to the edge of the drivable area (positive inside) and the nearest lane-centre
-            segment, -1 for none.
-        segments: [S, 8], x0, y0 relative to the origin, cosine and sine of the direction of travel, lane, the sum of
-            the RULE constants that hold there; two unused columns make a segment half a line of a cache.
+        shape: [2] uint32, rows H and columns W.
+        cells: [H * W + 1, 2], metres to the edge of the drivable area (positive inside) and the nearest lane-centre
+            segment; the last row is what lies beyond the grid.
+        segments: [S + 1, 8], x0, y0 relative to the origin, cosine and sine of the direction of travel, lane; then 1
+            where it holds and else 0: on a shoulder, outside junctions, on a driving lane outside junctions. The last
+            row stands for "no lane near".
 
     """
 
     origin: np.ndarray
     resolution: float
+    shape: np.ndarray
     cells: np.ndarray
     segments: np.ndarray
 
@@ -49,22 +55,28 @@ class GridArrays:
             CraftError: if it has more segments than single precision can count.
 
         """
-        lane = np.asarray(grid.segment_lane, np.int64)
-        if len(lane) >= LARGEST_INDEX:
-            raise CraftError(f"A RoadGrid has {len(lane)} segments: give one of less than {LARGEST_INDEX}.")
+        lane, nearest = np.asarray(grid.segment_lane, np.int64), np.asarray(grid.nearest)
+        count = len(lane)
+        if count >= LARGEST_INDEX:
+            raise CraftError(f"A RoadGrid has {count} segments: give one of less than {LARGEST_INDEX}.")
         kind, junction = np.asarray(grid.lane_kind)[lane], np.asarray(grid.lane_junction)[lane]
-        segments = np.zeros((len(lane), 8), np.float32)
-        segments[:, :LANE_INDEX] = np.asarray(grid.segments)
-        segments[:, LANE_INDEX] = lane
-        segments[:, LANE_RULE] = (
-            RULE_SHOULDER * (kind == SHOULDER) + RULE_DRIVING * (kind == DRIVING) + RULE_FREE * (junction == 0)
-        )
-        cells = np.stack([np.asarray(grid.sdf), np.asarray(grid.nearest)], -1, dtype=np.float32, casting="same_kind")
-        return cls(np.asarray(grid.origin, dtype=np.float64), float(grid.resolution), cells, segments)
+        segments = np.zeros((count + 1, 8), np.float32)
+        segments[:count, :SEGMENT_LANE] = np.asarray(grid.segments)
+        segments[:count, SEGMENT_LANE] = lane
+        segments[:count, SEGMENT_SHOULDER] = kind == SHOULDER
+        segments[:count, SEGMENT_FREE] = junction == 0
+        segments[:count, SEGMENT_DRIVING] = (junction == 0) & (kind == DRIVING)
+        segments[count, : SEGMENT_LANE + 1] = NO_LANE, 0.0, 0.0, 1.0, -1.0
+        cells = np.empty((nearest.size + 1, 2), np.float32)
+        cells[:-1, SDF] = np.asarray(grid.sdf).ravel()
+        cells[:-1, NEAREST] = np.where(nearest < 0, count, nearest).ravel()
+        cells[-1] = BEYOND, count
+        shape = np.array(nearest.shape, np.uint32)
+        return cls(np.asarray(grid.origin, dtype=np.float64), float(grid.resolution), shape, cells, segments)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays in the order of the kernels' arguments."""
-        return self.cells, self.segments
+        return self.shape, self.cells, self.segments
 
 
 def grid_frames(ego_pose: np.ndarray, town: np.ndarray, grids: Sequence[GridArrays]) -> np.ndarray:

@@ -14,23 +14,21 @@ from craft_lightning.counterfactual.events import crossed_lines, first_collision
 from craft_lightning.counterfactual.lanes import (
     ARC,
     COLLIDED,
-    COS,
     COS_THEN,
     D_C,
     D_G,
     D_H,
-    EMERGENCY,
     EVER_EMERGENCY,
     EVER_OFFROUTE,
     EVER_OPPOSITE,
     EVER_OUTSIDE,
-    FIRST_LOOK,
     FOREIGN,
     LANE_AGREES,
     LANE_OFFSET,
+    LANE_SHOULDER,
     LANES,
     LAST_ARC,
-    LOOKS,
+    LAST_LANE,
     OUTSIDE,
     POS_X,
     POS_Y,
@@ -45,10 +43,17 @@ from craft_lightning.counterfactual.lanes import (
     START_ARC,
     STOP,
     TOTAL,
+    X_THEN,
     YAW_NOW,
     copy,
 )
-from craft_lightning.counterfactual.look_up import look_up_lane
+from craft_lightning.counterfactual.look_up import (
+    locate_lanes,
+    look_up_edge,
+    look_up_road,
+    look_up_route,
+    place_lanes,
+)
 from craft_lightning.counterfactual.motion import follow_plans
 from craft_lightning.counterfactual.parameters import (
     COLLISION,
@@ -110,7 +115,7 @@ def charge_lanes(work: np.ndarray, opposite_cos: float, p: np.ndarray) -> None:
         opposite = 1.0 if work[LANE_AGREES * LANES + lane] < opposite_cos else 0.0
         far = work[ROUTE_SQUARE * LANES + lane] > p[OFFROUTE_DISTANCE] * p[OFFROUTE_DISTANCE]
         off_route = 1.0 if far else work[FOREIGN * LANES + lane]
-        emergency, outside = work[EMERGENCY * LANES + lane], work[OUTSIDE * LANES + lane]
+        emergency, outside = work[LANE_SHOULDER * LANES + lane], work[OUTSIDE * LANES + lane]
         work[EVER_OPPOSITE * LANES + lane] = max(work[EVER_OPPOSITE * LANES + lane], opposite)
         work[EVER_EMERGENCY * LANES + lane] = max(work[EVER_EMERGENCY * LANES + lane], emergency)
         work[EVER_OFFROUTE * LANES + lane] = max(work[EVER_OFFROUTE * LANES + lane], off_route)
@@ -175,6 +180,7 @@ def score_lanes(
     boxes: np.ndarray,
     route: np.ndarray,
     lines: np.ndarray,
+    shape: np.ndarray,
     cells: np.ndarray,
     segments: np.ndarray,
     per_cell: float,
@@ -188,7 +194,6 @@ def score_lanes(
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
-    looks: np.ndarray,
     keep_rewards: bool,
     summary: np.ndarray,
     collision: np.ndarray,
@@ -211,8 +216,9 @@ def score_lanes(
         boxes: [A, 7].
         route: [R - 1, 6].
         lines: [L, 5].
-        cells: [H, W, 2] of GridArrays.
-        segments: [S, 8] likewise.
+        shape: [2] rows and columns of the grid.
+        cells: [H * W + 1, 2] of GridArrays.
+        segments: [S + 1, 8] likewise.
         per_cell: cells a metre.
         dt: seconds a step.
         steps: number of steps.
@@ -224,7 +230,6 @@ def score_lanes(
         rings: likewise.
         work: likewise.
         ego: [steps + 1, 6 * LANES] scratch; holds the tracked rollouts afterwards.
-        looks: [steps + 1, LOOKS * LANES] scratch.
         keep_rewards: write ``rewards``.
         summary: [K, 3] out: return (37), its part from the first 0.5 s, metres of progress.
         collision: [K] out: step (0 .. steps - 1) of the first virtual collision, -1 if there is none.
@@ -255,36 +260,24 @@ def score_lanes(
     bounds = swept_bounds(count, work)
     first_collisions(ego, bounds, steps, half_length, half_width, counts[AGENTS], poses, boxes, work)
     crossed_lines(ego, bounds, steps, half_length, radius, lines, counts[LINES], p, work)
-    for lane in range(count):
-        look_up_lane(
-            ego,
-            lane,
-            steps,
-            half_length,
-            half_width,
-            frame,
-            route_lanes,
-            counts[START],
-            counts[SEGMENTS],
-            route,
-            cells,
-            segments,
-            per_cell,
-            p[OFFROAD_TOLERANCE],
-            looks,
-        )
+    for lane in range(LANES):
+        places[0, lane] = counts[START]
+        work[LAST_LANE * LANES + lane] = -1.0
 
     gamma = 1.0
     lanes = index.shape[0]
     for step in range(steps + 1):
-        copy(looks[step], work[FIRST_LOOK * LANES :], LOOKS * lanes)
-        # Cosine, sine and speed lie in a row.
-        copy(ego[step, COS * LANES :], work[COS_THEN * LANES :], 3 * lanes)
+        copy(ego[step], work[X_THEN * LANES :], 5 * lanes)
+        locate_lanes(work, frame, shape, per_cell, places[1])
+        look_up_route(count, counts[SEGMENTS], route, places[0], work)
+        look_up_road(count, route_lanes, cells, segments, places[1], work)
+        place_lanes(work, frame)
         if step == 0:
             reward_lanes(work, np.float32(0.0), 0.0, p)
             for lane in range(LANES):
                 work[START_ARC * LANES + lane] = work[LAST_ARC * LANES + lane]
             continue
+        look_up_edge(count, half_length, half_width, frame, shape, cells, per_cell, p[OFFROAD_TOLERANCE], work)
         charge_lanes(work, opposite_cos, p)
         reward_lanes(work, np.float32(step), gamma, p)
         gamma *= p[DISCOUNT]
