@@ -13,7 +13,7 @@ def craftfield() -> TownPlan:
     """Return the plan."""
     main = two_way(*lanes(1), _VERGE, speed=70.0)
     lane = two_way(*lanes(1), _VERGE, speed=60.0)
-    winding = two_way(*lanes(1), _VERGE, speed=50.0)
+    winding = two_way(*lanes(1), _VERGE, centre="solid", speed=50.0)
     ring = Profile((*lanes(1, 4.0), Strip("shoulder", 1.0)), speed=30.0)
     town = Layout("craftfield", kind="rural")
     # Three roads from west to east at y = 190, 0, -190; letters by row, numbers from the west.
