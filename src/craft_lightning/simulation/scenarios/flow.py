@@ -21,6 +21,7 @@ SOURCE = 3.0  # metres of path at which vehicles appear
 _SINK = 3.0  # metres before the path's end at which they go
 _FOLLOW_BRAKING, _LATE_BRAKING = 3.5, 6.0  # m/s2 spent behind the flow's own and on others in the way
 _STANDSTILL = 2.0  # metres kept behind whoever stands
+_TAKEN = 1.6  # metres from the path to a mover's middle from which on it has taken the lane
 _ROOM = 0.95  # metres from the path to a vehicle's side
 
 
@@ -116,7 +117,7 @@ class Flow:
         self._models: list[str] = []
         self._max_steer: dict[str, float] = {}
         self._poses = np.zeros((0, 3))
-        self._gap = 0.0
+        self._due = 0.0  # metres that the flow moves on until the next vehicle appears
         self._new_platoon()
 
     # -- a step ----------------------------------------------------------------------------------------------------
@@ -182,6 +183,8 @@ class Flow:
         s, left, distance = path.nearest(corners[..., 0], corners[..., 1])
         level = np.abs(view.z[rows] - path.xyz[np.clip(s[:, 0].astype(int), 0, len(path.xyz) - 1), 2]) < 5.0
         inside = (left.min(1) < _ROOM) & (left.max(1) > -_ROOM) & (distance.min(1) < 6.0) & level
+        # Others are expected to give way: a mover counts once most of it is in the lane, not when its nose is.
+        inside &= (np.abs(left.mean(1)) < _TAKEN) | (np.abs(view.speed[rows]) < 0.5)
         rows, first = rows[inside], s[inside].min(1)
         along = path.at(s[inside].mean(1))
         speed = view.vx[rows] * along[:, 2] + view.vy[rows] * along[:, 3]
@@ -202,20 +205,21 @@ class Flow:
         while ahead and places[0] < last:
             places.insert(0, places[0] + self._draw_gap())
         self._new_platoon()
-        while places[-1] > self.source and (not self.total or len(places) < self.total):
+        while places[-1] > self.source:
             places.append(places[-1] - self._draw_gap())
-        self._gap = 0.0
         for s in places:
             if self.source <= s <= last:
                 self._appear(bodies, s)
-        # The one that would stand before the source is the next to come.
-        if self.ids and places[-1] < self.source:
-            self._gap = float(self.s[-1]) - places[-1]
+        # Those that would stand before the source come later.
+        coming = [self.source - s for s in places if s < self.source]
+        self._due = coming[0] if coming else 0.0
 
     def _appear(self, bodies: np.ndarray, s: float | None = None) -> None:
-        """Let a vehicle appear, at the source if the last one is far enough, or at ``s``; not where it has no room."""
-        if s is None and self.ids and self.s[-1] - self.source < self._gap:
-            return
+        """Let a vehicle appear, at the source if it is due, or at ``s``; not where it has no room."""
+        if s is None:
+            self._due -= self.scale * self.pattern.speed * TRACKER_SECONDS
+            if self._due > 0.0:
+                return
         place = self.source if s is None else s
         stage, line = self.stage, self.path
         free = self.scale * float(line.pace[int(place)])
@@ -241,7 +245,7 @@ class Flow:
         stage.actors.append(vehicle)
         vehicle.set_target_velocity(carla.Vector3D(pace * math.cos(yaw), -pace * math.sin(yaw), 0.0))
         self._admit(int(vehicle.id), pace, self._steering(model, vehicle), (x, y, yaw), place)
-        self._gap = self._draw_gap()
+        self._due = self._draw_gap()
 
     def _steering(self, model: str, vehicle: Any) -> float:
         """Return the greatest steering angle of a model, radians."""

@@ -17,6 +17,7 @@ from craft_lightning.simulation.scenarios.stage import Stage
 _EBB = 3.0  # seconds that vehicles are left to drive on after the ego has passed
 _MET = 3.0  # metres between route and path that count as meeting
 _TOUCHING = 2.0  # metres between them at which ego and vehicle touch
+_JITTER = 0.7  # seconds by which the vehicle that meets the ego is early or late at most
 _MERGED = 30.0  # metres that the ego drives in a flow until it has joined it
 
 
@@ -61,8 +62,9 @@ class FlowScenario(Scenario):
             anchor = SOURCE
             if met is not None:
                 place, s = met
-                anchor = s - self._approach.seconds(place) * flow.pattern.speed
-            flow.fill(float(np.clip(anchor, SOURCE, self.farthest(flow))), self.established)
+                late = float(self.stage.rng.uniform(-_JITTER, _JITTER))
+                anchor = flow.path.earlier(s, self._approach.seconds(place) + late)
+            flow.fill(min(anchor, self.farthest(flow)), self.established)
 
     def farthest(self, flow: Flow) -> float:
         """Return the metres of path up to which the vehicle that meets the ego may appear."""
