@@ -28,6 +28,7 @@ _SIGHT = 60.0  # metres ahead at which an obstacle is dealt with
 _CLUSTER = 22.0  # metres between two obstacles that are passed in one go
 _WAIT = 11.0  # metres before an obstacle at which the ego waits for its chance: room to swing out
 _PASSING = 7.5  # m/s that is driven beside an obstacle
+_EXIT = 8.4  # metres in which the ego leaves a parking place: about the tightest line that a car can follow
 _ENTRY = 5.0  # seconds that somebody who comes is away when the ego leaves a parking place
 _RESERVE = 1.5  # seconds kept to oncoming traffic
 _LOOK, _ROOM = 150.0, 60.0  # metres: how far lanes are looked along; how much of one is needed to make way
@@ -65,12 +66,14 @@ class Evasion:
     Attributes:
         wait_at: metres of path that the ego's front must not pass while there is no chance to go round, else inf.
         reason: in words, "" where the ego keeps to its route.
+        squeeze_until: metres of path up to which the ego passes parked cars closely, out of its parking place.
 
     """
 
     def __init__(self, network: "RoadNetwork", path: ReferencePath) -> None:
         self.wait_at = math.inf
         self.reason = ""
+        self.squeeze_until = -math.inf
         self._sections = CrossSections.of(network)
         self._lanes = LanePaths.of(network)
         self._feeders = Feeders(network)
@@ -97,7 +100,7 @@ class Evasion:
         boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 260.0)
         before = self._path.knots
         if self._stay_parked(view, boxes, start):
-            return False
+            return self._path.knots != before
         if not self._go_round(view, boxes, start):
             self._make_way(view, boxes, start)
         return self._path.knots != before
@@ -122,6 +125,9 @@ class Evasion:
             if behind < 4.0 + _ENTRY * coming and boxes.low[row] < start + front + 6.0:
                 self.wait_at, self.reason = start + front, "wait"
                 return True
+        # A line that stays where it is: one drawn anew from the ego would move on with it, into the car in front.
+        self._path.shift([(start, left), (start + _EXIT, 0.0)])
+        self.squeeze_until = start + 2.0 * _EXIT
         return False
 
     # -- what stands or is slow ------------------------------------------------------------------------------------
