@@ -1,4 +1,5 @@
 import json
+import types
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_the_fields_tools_split_sentences_like_this():
 def test_incidents_give_their_places_in_carlas_frame():
     incidents = [
         {"kind": "red_light", "x": 1.0, "y": 2.0, "actor": "12"},
-        {"kind": "collisions_vehicle", "x": 3.0, "y": -4.5, "actor": "vehicle.audi.tt"},
+        types.SimpleNamespace(kind="collisions_vehicle", x=3.0, y=-4.5, actor="vehicle.audi.tt"),
         {"kind": "offroad", "x": 0.0, "y": 0.0},
     ]
     assert event_messages("red_light", 1, incidents) == ["Agent ran a red light 12 at (x=1.0, y=-2.0, z=0.0)"]

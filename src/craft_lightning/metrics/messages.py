@@ -68,18 +68,19 @@ def min_speed_message(percent: float) -> str:
     return f"Average speed is {number(percent)}% of the surrounding traffic's one"
 
 
-def event_messages(field: str, count: int, incidents: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+def event_messages(field: str, count: int, incidents: Sequence[Any] = ()) -> list[str]:
     """Return ``count`` sentences for the events of one kind.
 
     Args:
         field: a key of ``COUNT_LISTS``.
         count: events.
-        incidents: where and with whom they happened, as ``simulation.criteria.Incident`` as dictionaries (kind, x and y
-            in metres in the right-handed world frame, actor); those of other kinds are passed over, and events
+        incidents: where and with whom they happened: ``simulation.criteria.Incident`` or such dictionaries (kind, x and
+            y in metres in the right-handed world frame, actor); those of other kinds are passed over, and events
             without one get a sentence without a place.
 
     """
-    own = [incident for incident in incidents if incident.get("kind") == field][:count]
+    known = [incident if isinstance(incident, Mapping) else vars(incident) for incident in incidents]
+    own = [incident for incident in known if incident.get("kind") == field][:count]
     sentence, thing = _PLACED.get(field, ("", ""))
     placed = []
     for incident in own if sentence else []:

@@ -85,12 +85,12 @@ class ShardFile:
         """All records in the order of the suite."""
         return [self._records[index] for index in sorted(self._records)]
 
-    def add(self, record: RouteRecord, incidents: Sequence[Mapping[str, Any]] = ()) -> None:
+    def add(self, record: RouteRecord, incidents: Sequence[Any] = ()) -> None:
         """Take a record (replacing one of the same route) and write the file.
 
         Args:
             record: the route's record; its ``index`` is the place in the suite.
-            incidents: what happened where, for the sentences (``simulation.criteria.Incident`` as dictionaries).
+            incidents: what happened where, for the sentences (``simulation.criteria.Incident`` or dictionaries).
 
         Raises:
             CraftError: a record whose index is not in the suite, or a file that cannot be written.
