@@ -127,6 +127,7 @@ def test_another_policys_folder_is_refused(suite, policy, kept):
         data.evaluate(other, "evaluate")
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_off_goes_on_with_the_same_numbers(suite, policy, kept, tmp_path):
     """An exception in the middle: what was kept stays, what was on the way is driven again and counted."""
     data = module(suite, results=str(tmp_path))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from craft_lightning.conventions import TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
@@ -237,6 +238,7 @@ class WorldsDataModule(LightningDataModule):
             suite=self._names[1],
             num_routes=len(self.eval_suite),
             world="carla" if self.options.host else "embedded",
+            ticks_per_decision=int(self.options.episode.get("ticks_per_decision", TICKS_PER_DECISION)),
             seed=self.seed,
             trained_on_evaluation=self.leaked,
             rules=self.rules.name if self.rules is not None else "",
