@@ -1,6 +1,6 @@
 """Plays one site of every type of the roadside family in one town through the real client; prints JSON.
 
-Run in a process of its own: ``python play_roadside.py PORT TOWN TYPES`` with TYPES a JSON list.
+Run in a process of its own: ``python play_roadside.py PORT TOWN TYPES`` with TYPES a JSON object: type -> drivers.
 """
 
 import json
@@ -80,10 +80,10 @@ def main() -> None:
     town = load_town(sys.argv[2])
     with Session("127.0.0.1", int(sys.argv[1]), town) as session:
         episode = RouteEpisode(session, town)
-        kinds = json.loads(sys.argv[3])
-        answers = {}
-        for kind in kinds:
-            answers[kind] = {name: play(episode, kind, name == "expert") for name in ("expert", "blind")}
+        answers = {
+            kind: {name: play(episode, kind, name == "expert") for name in drivers}
+            for kind, drivers in json.loads(sys.argv[3]).items()
+        }
         print(json.dumps(answers))
 
 
