@@ -170,7 +170,7 @@ def test_the_ground_has_roads_lines_and_crossings_where_the_town_has_them(crafts
 
 
 def test_a_hilly_town_has_heights(shared_data):
-    town = TownAssets(load_town(str(shared_data / "maps" / "Town03.xodr")))
+    town = TownAssets(load_town(str(shared_data / "maps" / "Town07.xodr")))
     ground = Ground.from_town(town)
     assert ground.heights.shape[0] > 100
     assert 0.02 < ground.frame[4] < 3.0
