@@ -29,7 +29,7 @@ MOST_FRAMES = 100
 VEHICLES, WALKERS = 8, 4  # of the background traffic
 _CAMERA = (480, 320)
 _MOUNT = carla.Transform(carla.Location(x=1.2, z=1.6))
-_IMAGE_WAIT = 5.0  # wall-clock seconds
+_IMAGE_WAIT, _FIRST_CAMERA, _ANSWER = 10.0, 180.0, 20.0  # wall-clock seconds
 
 
 def find_route(kind: str, towns: dict[str, "Town"], seed: int) -> RouteConfig:
@@ -103,7 +103,10 @@ class Operator:
             width, height = _CAMERA
             blueprint = session.blueprint("sensor.camera.rgb", image_size_x=width, image_size_y=height, fov=90)
             ego = session.world.get_actor(episode.reader.ego_id)
+            # The first camera of an installation waits for its machine code to be compiled.
+            session.client.set_timeout(_FIRST_CAMERA)
             session.spawn(blueprint, _MOUNT, attach_to=ego).listen(self._images.put)
+            session.client.set_timeout(_ANSWER)
 
     def ticked(self, frame: int) -> None:
         """Film the tick, if it is one of those that are shown."""

@@ -64,7 +64,7 @@ def story_of(kind: str) -> str:
     from craft_lightning.simulation.scenarios.registry import SCENARIOS
 
     words = (SCENARIOS[kind].__doc__ or "").strip().partition("\n")[0]
-    return words.removeprefix(f"{kind}: ")
+    return words.removeprefix(f"{kind}: ").replace("``", "")
 
 
 def abilities_of(kind: str) -> str:

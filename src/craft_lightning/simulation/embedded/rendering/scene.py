@@ -141,6 +141,7 @@ class SceneReader:
         self._actors: list[Actor] = []
         self._vehicles = np.zeros(0, np.int64)
         self._lights: list[tuple[int, int]] = []
+        self._shown: dict[int, int] = {}  # what the paint of each light's row shows
         self._frame = -1
         self._moment: Moment
 
@@ -173,7 +174,7 @@ class SceneReader:
         self._vehicles = np.array([row for row, actor in enumerate(bodies) if actor.kind == VEHICLE], np.int64)
         lights = [actor for actor in actors.order if actor.kind == LIGHT]
         fixed: list[tuple[int, int, np.ndarray]] = []  # mesh, owner, pose
-        self._lights = []
+        self._lights, self._shown = [], {}
         for actor in lights:
             for pose in self._fixed[actor.id]:
                 self._lights.append((len(bodies) + len(fixed), actor.id))
@@ -235,9 +236,13 @@ class SceneReader:
         """Show what the traffic lights show."""
         lights = self.world.board.lights
         for row, actor_id in self._lights:
+            state = lights[actor_id].state
+            if self._shown.get(row) == state:
+                continue
+            self._shown[row] = state
             paint = moment.paints[row]
             paint[materials.LIT_RED : materials.LIT_GREEN + 1] = materials.PAINTS[materials.LIT_RED :]
-            lamp = _LAMPS.get(lights[actor_id].state)
+            lamp = _LAMPS.get(state)
             if lamp is not None:
                 paint[lamp[0]] = lamp[1]
 

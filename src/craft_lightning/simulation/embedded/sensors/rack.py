@@ -66,7 +66,7 @@ class SensorRack:
 
     def add(self, actor: "Actor", instrument: Instrument | None, mount: list[float]) -> None:
         """Take in a sensor that was spawned at ``mount`` relative to what it sits on."""
-        self.world.state.sensor_memory[actor.id] = SensorMemory(mount, due=self.world.state.elapsed)
+        self.world.state.sensor_memory[actor.id] = SensorMemory(mount)
         if instrument is not None:
             self._instruments[actor.id] = instrument
 
@@ -94,6 +94,8 @@ class SensorRack:
         state, hub = world.state, world.hub
         for actor_id, instrument in self._instruments.items():
             memory = state.sensor_memory[actor_id]
+            if memory.count == 0:
+                memory.due = state.elapsed
             if state.elapsed + _TICK_SLACK < memory.due:
                 continue
             memory.due += instrument.tick
