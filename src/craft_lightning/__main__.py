@@ -23,6 +23,7 @@ TRAINING = {
 }
 TOOLS = {
     "routes": "generate a route file for a town",
+    "audit": "execute candidates in branches of the world and hold the proxy against them",
     "benchmark": "run the benchmarks of a checkout and print one table",
 }
 

@@ -119,7 +119,7 @@ def idm(
     wheels[view.ego] = False
     followers = np.flatnonzero(wheels)
     if len(followers):
-        chains = [_way(paths, int(lane[row]), view, row, float(along[row])) for row in followers]
+        chains = [_way(paths, int(lane[row]), view, int(row), float(along[row])) for row in followers]
         _follow(
             poses, followers, chains, view, along[followers], aside[followers], network.lane_speed[lane[followers]], p
         )
