@@ -1,11 +1,11 @@
-"""The small tools beside training: ``routes``, ``merge``, ``score``, ``clip``, ``gallery`` and ``benchmark``."""
+"""The small tools beside training: ``routes``, results, moving pictures, the audit and benchmarks."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from craft_lightning.errors import CraftError
 
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         tool.add_argument("--seed", type=int, default=0, help="draws the place, the scenario and the traffic")
         tool.add_argument("--driver", default="expert", help="expert, or a policy: shipped checkpoint or file")
         tool.add_argument("--camera", action="store_true", help="show the ego's camera beside the bird's-eye view")
+    _add_audit(tools)
     options = parser.parse_args(list(arguments))
     if options.tool == "routes":
         write_generated_routes(options.town, options.count, options.seed, options.output)
@@ -72,8 +73,34 @@ def main(arguments: Sequence[str]) -> None:
     elif options.tool == "gallery":
         wanted = options.town, options.seed, options.driver, options.camera
         write_gallery(options.folder, options.only, *wanted)
+    elif options.tool == "audit":
+        from craft_lightning.audit.run import AuditOptions, audit
+
+        audit(AuditOptions(**{name: value for name, value in vars(options).items() if name != "tool"}))
     else:
         run_benchmarks(options.quick, options.only)
+
+
+def _add_audit(tools: Any) -> None:
+    """Add the arguments of ``audit``, which are the fields of ``AuditOptions``."""
+    audit = tools.add_parser(
+        "audit",
+        allow_abbrev=False,
+        description="Execute candidates of visited states in branches of the embedded world and compare the proxy with "
+        "what really happened; tables, audit.json and audit.png. Interrupted, it goes on in the same --output.",
+    )
+    audit.add_argument("--checkpoint", default="vocabulary_craftville", help="policy checkpoint, by name or path")
+    audit.add_argument("--suite", default="craftville_eval", help="route suite, by name or file")
+    audit.add_argument("--output", type=Path, default=Path("audit"), help="folder of the results")
+    audit.add_argument("--states", type=int, default=200, help="visited states")
+    audit.add_argument("--branches", type=int, default=12, help="candidates drawn a state")
+    audit.add_argument("--seed", type=int, default=0, help="the same seed gives the same audit")
+    audit.add_argument("--workers", type=int, default=2, help="worlds side by side")
+    audit.add_argument("--town", default="", help="built-in town or OpenDRIVE file (default: the routes' own)")
+    audit.add_argument("--horizon", type=float, default=2.0, help="seconds of the proxy")
+    audit.add_argument("--seconds", type=float, default=4.0, help="seconds of a branch in which the policy takes over")
+    audit.add_argument("--vehicles", type=int, default=20, help="vehicles of the background traffic")
+    audit.add_argument("--walkers", type=int, default=10, help="pedestrians of the background traffic")
 
 
 def write_generated_routes(town: str, count: int, seed: int, output: Path) -> None:

@@ -354,11 +354,16 @@ def look_up(ego: Motion, size: Tensor, frame: Tensor, lanes: Tensor, grid: Any, 
 
 
 def rollout(
-    world: WorldSettings, scene: Scene, trajectories: Tensor, mask: Tensor, grids: Sequence[Any], keep_rewards: bool
+    world: WorldSettings,
+    scene: Scene,
+    trajectories: Tensor,
+    mask: Tensor,
+    grids: Sequence[Any],
+    keep_rewards: bool,
+    others: Tensor | None = None,
 ) -> Rollout:
     """Score all candidates of all states; arguments and answer as in ``CounterfactualWorld.rollout``."""
-    device, dtype = trajectories.device, trajectories.dtype
-    steps, p = world.steps, world.reward
+    dtype, steps = trajectories.dtype, world.steps
     scene, trajectories, valid = scene.to("cpu"), trajectories.cpu(), mask.cpu()
     # Padding may hold anything; the ego then stands instead.
     if not bool(valid.all()):
@@ -366,9 +371,51 @@ def rollout(
     size = scene.ego_size.to(dtype)
     speed = scene.ego_motion[:, :1].to(dtype)
     ego = follow_plans(trajectories, speed, size[:, 2:3], steps, world.tracker, world.bicycle)
-    others = decay_rollout(scene, steps, world.others, dtype)
-    collided = first_collisions(ego, size, others, scene)
-    red, stop = crossed_lines(ego, size, scene, p)
+    moved = decay_rollout(scene, steps, world.others, dtype) if others is None else _given(others.cpu().to(dtype))
+    events = Events(first_collisions(ego, size, moved, scene), *crossed_lines(ego, size, scene, world.reward))
+    return assess(world, scene, ego, events, mask, grids, keep_rewards)
+
+
+def _given(others: Tensor) -> Motion:
+    """Return poses [B, A, steps, 4] as a motion; nobody asks for the speeds of others."""
+    x, y, cos, sin = others.unbind(-1)
+    return Motion(x, y, cos, sin, torch.zeros_like(x), torch.atan2(sin, cos))
+
+
+@dataclasses.dataclass
+class Events:
+    """When what is charged once happened: first steps [B, K], the number of steps where it never did."""
+
+    collision: Tensor
+    red_light: Tensor
+    stop_sign: Tensor
+
+
+def assess(
+    world: WorldSettings,
+    scene: Scene,
+    ego: Motion,
+    events: Events,
+    mask: Tensor,
+    grids: Sequence[Any],
+    keep_rewards: bool = False,
+) -> Rollout:
+    """Give motions of the ego their reward, whether they were rolled out here or really driven.
+
+    Args:
+        world: its ``reward`` is given.
+        scene: the B visited states, on the CPU.
+        ego: [B, K, steps + 1] in the ego frame of the visited states, now included.
+        events: when the ego collided and broke the law.
+        mask: [B, K] bool; False entries get 0.
+        grids: ``RoadGrid`` of every town index in the scene.
+        keep_rewards: fill ``Rollout.rewards`` as well.
+
+    """
+    device, valid, p = mask.device, mask.cpu(), world.reward
+    steps, dtype = ego.x.shape[-1] - 1, ego.x.dtype
+    collided, red, stop = events.collision, events.red_light, events.stop_sign
+    size = scene.ego_size.to(dtype)
     arc, offset, error = route_progress(ego, scene.route.to(dtype))
 
     origins = torch.as_tensor(np.stack([np.asarray(grid.origin, np.float64) for grid in grids]))[scene.town]

@@ -89,6 +89,7 @@ class CounterfactualWorld:
         mask: Tensor,
         grids: Sequence[Any],
         keep_rewards: bool = False,
+        others: Tensor | None = None,
     ) -> Rollout:
         """Score all candidates of all states.
 
@@ -99,6 +100,9 @@ class CounterfactualWorld:
             mask: [B, K] bool; False entries are not rolled out and may hold anything.
             grids: ``RoadGrid`` of every town index in the scene.
             keep_rewards: fill ``Rollout.rewards`` as well.
+            others: [B, A, steps, 4] x, y, cosine and sine of every agent of the scene after each step, in the ego
+                frames: another forecast instead of the decay. The reference scores it, whatever the backend: forecasts
+                are compared on few candidates.
 
         Returns:
             The scores, on the device of ``trajectories``.
@@ -112,6 +116,11 @@ class CounterfactualWorld:
         check_grids(scene.town, scene.route_lanes, grids)
         if trajectories.shape[0] > 1 and trajectories.stride(0) == 0:
             trajectories = trajectories[:1]
+        if others is not None:
+            wanted = (*scene.agents.shape[:2], self.steps, 4)
+            if tuple(others.shape) != wanted or not bool(torch.isfinite(others).all()):
+                raise CraftError(f"others has the shape {list(others.shape)}: give finite poses {list(wanted)}.")
+            return reference.rollout(self, scene, trajectories, mask, grids, keep_rewards, others)
         backend = self.backend
         if backend == "auto":
             backend = "cuda" if trajectories.is_cuda else "numba"

@@ -116,8 +116,8 @@ class Memento:
             (functools.partial, lambda bound: iter((bound.func, bound.args, bound.keywords))),
             (types.GeneratorType, self._running),
         ):
-            if issubclass(kind, known):  # type: ignore[arg-type]
-                return note  # type: ignore[return-value]
+            if issubclass(kind, known):
+                return note
         if kind.__flags__ & (1 << 9):  # a class that was made by a class statement
             return self._instance
         raise CraftError(

@@ -88,9 +88,7 @@ class SceneReader:
         agents = np.zeros((MAX_AGENTS, 8), np.float32)
         kind = np.zeros(MAX_AGENTS, np.int64)
         junction = np.zeros(MAX_AGENTS, bool)
-        rows = view.others
-        gap = np.hypot(view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego])
-        rows = rows[np.argsort(gap, kind="stable")[:MAX_AGENTS]]
+        rows = agent_rows(view)
         count = len(rows)
         place = to_ego(np.stack([view.x[rows], view.y[rows]], -1), view.ego_pose)
         turn = view.yaw[rows] - view.yaw[view.ego]
@@ -135,6 +133,13 @@ class SceneReader:
         padded = np.full(MAX_ROUTE_LANES, -1, np.int64)
         padded[: len(chosen)] = np.sort(chosen)
         return padded
+
+
+def agent_rows(view: WorldView) -> np.ndarray:
+    """Return the rows of a view that a scene's agents are, nearest to the ego first, at most ``MAX_AGENTS``."""
+    rows = view.others
+    gap = np.hypot(view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego])
+    return rows[np.argsort(gap, kind="stable")[:MAX_AGENTS]]
 
 
 def _sign_lines(zones: list[StopZone], route: "Route") -> tuple[np.ndarray, np.ndarray]:

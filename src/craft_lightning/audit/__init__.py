@@ -1,0 +1,1 @@
+"""The proxy against the truth: candidates of visited states are really executed in branches of the world."""

@@ -1,0 +1,92 @@
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+
+import pytest
+
+from craft_lightning.audit.run import AuditOptions, _claim, _shares, audit
+from craft_lightning.audit.worker import Share, read_lines, turns
+from craft_lightning.errors import CraftError
+
+
+@pytest.fixture
+def options(tmp_path):
+    return AuditOptions("vocabulary_craftville", "craftville_eval", tmp_path / "audit", states=7, workers=3)
+
+
+def test_workers_share_states_and_routes(options):
+    shares = _shares(options)
+    assert [share.states for share in shares] == [3, 2, 2]
+    routes = list("abcd")
+    driven = [list(itertools.islice(turns(routes, share), 4)) for share in shares]
+    numbers = sorted(number for turn in driven for number, _ in turn)
+    assert numbers == list(range(12))
+    # Every round drives every route once.
+    by_number = dict(itertools.chain.from_iterable(driven))
+    assert sorted(by_number[number] for number in range(4)) == routes
+    assert sorted(by_number[number] for number in range(4, 8)) == routes
+
+
+def test_lines_that_were_cut_off_are_driven_again(tmp_path):
+    path = tmp_path / "states-0.jsonl"
+    assert read_lines(path) == []
+    path.write_text('{"number": 0, "states": []}\n{"number": 1, "sta')
+    assert [episode["number"] for episode in read_lines(path)] == [0]
+
+
+def test_a_folder_belongs_to_one_audit(options):
+    _claim(options.output, options)
+    _claim(options.output, options)
+    with pytest.raises(CraftError, match=r"other options \(branches, seed\)"):
+        _claim(options.output, dataclasses.replace(options, seed=4, branches=3))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("states", 0, "--states is 0"), ("seconds", 0.7, "multiple of 0.5 s"), ("walkers", -1, "must be 0 or more")],
+)
+def test_mistakes(options, field, value, words):
+    with pytest.raises(CraftError, match=words):
+        dataclasses.replace(options, **{field: value})
+
+
+def test_mistakes_are_found_before_anything_starts(options):
+    for field, value, words in (("checkpoint", "nobody", "nobody"), ("suite", "nowhere", "neither a built-in suite")):
+        with pytest.raises(CraftError, match=words):
+            audit(dataclasses.replace(options, **{field: value}))
+    assert not options.output.exists()
+
+
+def test_a_share_travels_as_json(options):
+    share = _shares(options)[1]
+    assert Share(**json.loads(json.dumps(dataclasses.asdict(share)))) == share
+
+
+@pytest.mark.slow
+def test_a_small_audit_and_going_on_with_it(tmp_path):
+    folder = tmp_path / "audit"
+    command = [sys.executable, "-m", "craft_lightning", "audit", "--output", str(folder), "--workers", "1"]
+    command += ["--states", "2", "--branches", "3", "--seconds", "1", "--horizon", "1", "--vehicles", "8"]
+
+    def run(*more):
+        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=280, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "Cov/Var" in done.stdout
+    document = json.loads((folder / "audit.json").read_text())
+    every = document["figures"]["all"]
+    assert every["states"] == 2
+    assert every["branches"] >= 6
+    assert every["recorded.correlation"][0] > 0.5
+    assert (folder / "audit.png").stat().st_size > 10_000
+    episodes = read_lines(folder / "states-0.jsonl")
+    # Cut off in the middle of the last episode, it goes on and ends with the same figures.
+    text = (folder / "states-0.jsonl").read_text()
+    (folder / "states-0.jsonl").write_text(text[: -len(text.splitlines()[-1]) // 2])
+    again = run()
+    assert again.returncode == 0, again.stderr
+    assert read_lines(folder / "states-0.jsonl") == episodes
+    assert json.loads((folder / "audit.json").read_text())["figures"] == document["figures"]
