@@ -105,7 +105,7 @@ def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, directio
 
 
 def aim_point(
-    plan: Poses, arc: Floats, direction: Poses, last: int, segment: int, hint: int, x: float, y: float, ahead: float
+    plan: Poses, arc: Floats, direction: Poses, last: Any, segment: int, hint: int, x: float, y: float, ahead: float
 ) -> tuple[float, float, int, int]:
     """The point of a plan ``ahead`` metres of arc beyond the projection of (x, y).
 
@@ -151,7 +151,7 @@ def aim_point(
     return plan[i][0] + rest * direction[i][0], plan[i][1] + rest * direction[i][1], segment, i
 
 
-def next_segment(plan: Poses, arc: Floats, direction: Poses, last: int, segment: int, x: float, y: float) -> int:
+def next_segment(plan: Poses, arc: Floats, direction: Poses, last: Any, segment: int, x: float, y: float) -> int:
     """``segment``, or the one after it where (x, y) is past its end; arguments as in ``aim_point``.
 
     For callers with many plans: the step that most calls of ``aim_point`` would begin with, taken without a branch and

@@ -9,7 +9,7 @@ from craft_lightning.elementary import arctangent
 ROUTE_WINDOW = 8
 
 
-def cell_of(shape: np.ndarray, column: float, row: float) -> int:
+def cell_of(shape: np.ndarray, column: float, row: float) -> np.uint32:
     """Index into ``GridArrays.cells`` of the cell around (column, row), of the last one beyond the grid.
 
     Unsigned, without a branch: numba asks of any other number whether it counts from the end.
