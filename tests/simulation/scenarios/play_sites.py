@@ -75,12 +75,11 @@ def play(episode: RouteEpisode, site: Site, case: dict[str, Any], driver: str) -
             reasons.append(episode._expert.reason)
         else:
             result = episode.step(blind.plan(alone(episode.view, case.get("lights", True))))
-            if case.get("short") and any(incident.kind in FAILURES for incident in result.incidents):
-                incidents += [incident.kind for incident in result.incidents]
-                break
         if scenario.triggered:
             lowest = min(lowest, episode.view.ego_speed)
-        incidents += [incident.kind for incident in result.incidents]
+            incidents += [incident.kind for incident in result.incidents]
+        if driver == "blind" and case.get("short") and set(incidents) & set(FAILURES):
+            break
     present = {actor.id for actor in episode.session.world.get_snapshot()}
     lights = episode.session.world.get_actors().filter("traffic.traffic_light*")
     answer = {

@@ -13,9 +13,9 @@ PLAY = Path(__file__).parent / "play_sites.py"
 
 # Town, and the draw of the site, of every type.
 SITES = {
-    "CrossingBicycleFlow": ("craftway", 4),
-    "EnterActorFlow": ("craftway", 1),
-    "HighwayExit": ("craftway", 1),
+    "CrossingBicycleFlow": ("craftway", 1),
+    "EnterActorFlow": ("craftway", 2),
+    "HighwayExit": ("craftway", 2),
     "InterurbanActorFlow": ("craftway", 2),
     "InterurbanAdvancedActorFlow": ("craftway", 1),
     "MergerIntoSlowTraffic": ("craftway", 1),
@@ -28,7 +28,7 @@ SITES = {
     "VanillaNonSignalizedTurnEncounterStopsign": ("craftway", 1),
     "BlockedIntersection": ("craftside", 1),
     "OppositeVehicleRunningRedLight": ("craftside", 1),
-    "SignalizedJunctionLeftTurn": ("craftside", 1),
+    "SignalizedJunctionLeftTurn": ("craftside", 2),
     "SignalizedJunctionLeftTurnEnterFlow": ("craftside", 1),
     "SignalizedJunctionRightTurn": ("craftside", 1),
     "T_Junction": ("craftside", 1),

@@ -17,7 +17,7 @@ from craft_lightning.simulation.scenarios.stage import Stage
 _EBB = 3.0  # seconds that vehicles are left to drive on after the ego has passed
 _MET = 3.0  # metres between route and path that count as meeting
 _TOUCHING = 2.0  # metres between them at which ego and vehicle touch
-_JITTER = 0.7  # seconds by which the vehicle that meets the ego is early or late at most
+_LATE = -0.1, 0.6  # seconds by which the vehicle that meets the ego comes after the ego's front
 _MERGED = 30.0  # metres that the ego drives in a flow until it has joined it
 
 
@@ -62,7 +62,7 @@ class FlowScenario(Scenario):
             anchor = SOURCE
             if met is not None:
                 place, s = met
-                late = float(self.stage.rng.uniform(-_JITTER, _JITTER))
+                late = float(self.stage.rng.uniform(*_LATE))
                 anchor = flow.path.earlier(s, self._approach.seconds(place) + late)
             flow.fill(min(anchor, self.farthest(flow)), self.established)
 
