@@ -1,5 +1,6 @@
 """Evaluation over several towns in real worlds: a route's result is its own, and a killed run is continued."""
 
+import copy
 import json
 import os
 import signal
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.motion import FILE_NAME, read_motion
 from craft_lightning.metrics.records import RouteRecord
+from craft_lightning.module import CraftModule
+from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.roads.routes import read_routes, write_routes
 from craft_lightning.roads.suites import suite_file
 from craft_lightning.rollouts.datamodule import DrivingDataModule
@@ -163,6 +167,40 @@ def test_a_run_that_breaks_off_goes_on_with_the_same_numbers(suite, policy, kept
     ]
     assert sorted(record["attempts"] for record in records) == [1, 1, 1, 2]
     assert sum(json.loads((tmp_path / ATTEMPTS).read_text()).values()) == 5
+
+
+class Seen(Callback):
+    """Keeps the towns of every mini-batch."""
+
+    def __init__(self):
+        self.towns = set()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.towns |= set(batch.scene.town.tolist())
+
+
+@pytest.mark.slow
+def test_training_in_two_towns_scores_every_state_on_its_own_grid(suite, policy, tmp_path):
+    data = DrivingDataModule(
+        **{"worlds": 2, "transitions": 24, "passes": 1, "batch_size": 8, "vehicles": 5, "walkers": 0},
+        **{"training_suite": str(suite), "suite": str(suite), "progress": False},
+        allow_training_on_evaluation_routes=True,
+    )
+    proxy, seen = CounterfactualProxy(), Seen()
+    proxy.name = "proxy"
+    trainer = Trainer(
+        **{"default_root_dir": tmp_path, "accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 0},
+        **{"logger": False, "enable_progress_bar": False, "enable_model_summary": False},
+        enable_checkpointing=False,
+        callbacks=[proxy, seen],
+    )
+    try:
+        trainer.fit(CraftModule(copy.deepcopy(policy)), datamodule=data)
+    finally:
+        data.close()
+    assert seen.towns == {0, 1}
+    assert [grid.name for grid in data.grids] == ["craftside", "craftville"]
+    assert data.protocol.trained_on_evaluation
 
 
 @pytest.mark.slow
