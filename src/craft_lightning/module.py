@@ -15,6 +15,7 @@ from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics import RouteRecord
 from craft_lightning.metrics.driving import DrivingScore, InfractionScore, RouteCompletion, SuccessRate
+from craft_lightning.metrics.protocols import VariantName
 from craft_lightning.objectives.base import ContributesLoss, LossCallback, collect_losses, require_finite
 from craft_lightning.policies.base import PolicyAdapter, Profile
 from craft_lightning.policies.checkpoint import load_policy
@@ -112,12 +113,16 @@ class CraftModule(LightningModule):
                     self.loss_modules[loss.name] = owned
 
     def setup(self, stage: str) -> None:
-        """Capture the losses, since the learning-rate finder hides callbacks later on.
+        """Score by the data's protocol, and capture the losses: the learning-rate finder hides callbacks later on.
 
         Raises:
             CraftError: a fit without losses, two losses of one name, or nothing to train.
 
         """
+        rules = getattr(getattr(self.trainer, "datamodule", None), "rules", None)
+        if rules is not None:
+            variant = rules.variant
+            self.metrics = nn.ModuleDict({name: nn.ModuleDict(_driving_metrics(variant)) for name in ("val", "test")})
         if stage != "fit":
             return
         # By name, so that the order in a recipe cannot change even the last bit of a sum.
@@ -385,11 +390,11 @@ def learning_rate_factor(step: int, steps: int, warmup: int, final: float) -> fl
     return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _driving_metrics() -> dict[str, nn.Module]:
+def _driving_metrics(variant: VariantName = "b2d") -> dict[str, nn.Module]:
     return {
-        "driving_score": DrivingScore(),
+        "driving_score": DrivingScore(variant=variant),
         "route_completion": RouteCompletion(),
-        "infraction_score": InfractionScore(),
+        "infraction_score": InfractionScore(variant=variant),
         "success_rate": SuccessRate(),
     }
 

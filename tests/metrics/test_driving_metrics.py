@@ -11,12 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from craft_lightning.errors import CraftError
-from craft_lightning.metrics import DrivingScore, InfractionScore, RouteCompletion, RouteRecord, SuccessRate
+from craft_lightning.metrics import (
+    DrivingEfficiency,
+    DrivingScore,
+    InfractionScore,
+    InfractionsPerKm,
+    MultiAbility,
+    RouteCompletion,
+    RouteRecord,
+    SuccessRate,
+)
 
 METRICS = (DrivingScore, RouteCompletion, InfractionScore, SuccessRate)
 
 
-def record(index: int, completion: float = 100.0, attempts: int = 1, **counts: int) -> RouteRecord:
+def record(index: int, completion: float = 100.0, attempts: int = 1, **counts) -> RouteRecord:
     status = "Completed" if completion == 100.0 else "Failed"
     return RouteRecord(
         route_id=f"r{index}", index=index, status=status, route_completion=completion, attempts=attempts, **counts
@@ -29,7 +38,12 @@ def score(cls, records, **arguments):
     return metric.compute()
 
 
-SUITE = [record(0), record(1, red_light=1), record(2, 50.0), record(3, 80.0, collisions_vehicle=2)]
+SUITE = [
+    record(0, min_speed=(120.0, 80.0), scenario="T_Junction", length_m=100.0),
+    record(1, red_light=1, scenario="T_Junction", length_m=200.0),
+    record(2, 50.0, min_speed=(30.0,), scenario="Accident", length_m=100.0),
+    record(3, 80.0, collisions_vehicle=2),
+]
 record_lists = st.lists(
     st.builds(
         record,
@@ -124,6 +138,17 @@ def test_state_survives_pickling_and_reset():
     assert float(copy.compute()) == 100.0
 
 
+def _behaviour():
+    return DrivingEfficiency(), MultiAbility(), InfractionsPerKm()
+
+
+def _numbers(metrics) -> list[float]:
+    """All numbers of metrics, -1 for an ability without a route."""
+    values = [metric.compute() for metric in metrics]
+    flat = [item for value in values for item in (value.values() if isinstance(value, dict) else [value])]
+    return [-1.0 if torch.isnan(item) else float(item) for item in flat]
+
+
 def _rank(rank: int, size: int, port: int) -> None:
     """Run one rank of a group and print its metrics."""
     torch.set_num_threads(1)
@@ -135,7 +160,11 @@ def _rank(rank: int, size: int, port: int) -> None:
     for metric, shard in zip(metrics, [shared, lonely, shared, lonely], strict=True):
         if shard:
             metric.update(shard)
-    print(json.dumps([float(metric.compute()) for metric in metrics]))
+    behaviour = _behaviour()
+    for metric, shard in zip(behaviour, [shared, lonely, shared], strict=True):
+        if shard:
+            metric.update(shard)
+    print(json.dumps([float(metric.compute()) for metric in metrics] + _numbers(behaviour)))
     dist.destroy_process_group()
 
 
@@ -147,7 +176,10 @@ def test_two_ranks_equal_one_process():
         subprocess.Popen([sys.executable, __file__, str(rank), "2", str(port)], stdout=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    expected = [float(score(cls, SUITE)) for cls in METRICS]
+    behaviour = _behaviour()
+    for metric in behaviour:
+        metric.update(SUITE)
+    expected = [float(score(cls, SUITE)) for cls in METRICS] + _numbers(behaviour)
     for rank in ranks:
         output, _ = rank.communicate(timeout=120)
         assert rank.returncode == 0

@@ -132,7 +132,10 @@ def test_suite_paths():
 
 
 def test_an_unknown_town_is_told_what_there_is(tmp_path):
-    with pytest.raises(CraftError, match=r"town 'craftvile' is neither built in \(craftville\) nor a file"):
+    with pytest.raises(
+        CraftError,
+        match=r"town 'craftvile' is neither built in \(craftville, craftway, craftfield, craftside\) nor a file",
+    ):
         load_town("craftvile")
     with pytest.raises(CraftError, match=r"gone\.xodr does not exist"):
         load_town(tmp_path / "gone.xodr")

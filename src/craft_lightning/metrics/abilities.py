@@ -49,9 +49,8 @@ ABILITIES: Mapping[str, frozenset[str]] = {
 FORMULAS = ("0.0.3", "0.0.4")
 # Points behind the first one inside the junction, so that a stop line's trigger is passed for certain.
 BEHIND_TRIGGER = 8
-# Where neither map nor route file tells: the middle of Bench2Drive's routes whose town's map is public, and the range
-# outside which the answer is certain.
-TYPICAL_SIGN, LOW_SIGN, HIGH_SIGN = 46.0, 25.0, 75.0
+# Where neither map nor route file tells: the middle of Bench2Drive's routes whose town's map is public (34 to 74).
+TYPICAL_SIGN = 46.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +127,7 @@ def passed_sign(record: RouteRecord, threshold: float | None = None, certain: bo
     if record.route_completion <= 0.0:
         return SignPass(False)
     if threshold is None:
-        threshold, certain = TYPICAL_SIGN, not LOW_SIGN < record.route_completion < HIGH_SIGN
+        threshold, certain = TYPICAL_SIGN, False
     return SignPass(record.route_completion > threshold, certain)
 
 

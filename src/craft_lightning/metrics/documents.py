@@ -202,14 +202,13 @@ def fitting_protocol(routes: Sequence[Route], merged: bool = False) -> str:
     if all("scenario_timeouts" not in route.row.get("infractions", {}) for route in routes):
         return "leaderboard-1.0"
     # Bench2Drive alone keeps these keys, judges every checkpoint and has a cap on ticks.
-    bench2drive = merged or any(
+    if merged or any(
         "save_name" in route.row
         or any(value >= 100.0 for value in route.record.min_speed)
         or route.record.status == "Failed - TickRuntime"
         for route in routes
-    )
-    order = ["bench2drive", "leaderboard-2.0", "leaderboard-2.1"]
-    if not bench2drive:
-        order = [*order[1:], order[0]]
+    ):
+        return "bench2drive"
     # Of formulas that contradict equally few routes the first one is taken.
+    order = ("leaderboard-2.0", "leaderboard-2.1", "bench2drive")
     return min(order, key=lambda name: consistency(routes, protocol_rules(name).variant)[0])

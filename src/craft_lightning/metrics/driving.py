@@ -9,16 +9,17 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.protocols import VariantName
 from craft_lightning.metrics.records import RouteRecord
-from craft_lightning.metrics.scores import COUNTED, coefficient_vector, driving_score, infraction_score
+from craft_lightning.metrics.scores import driving_score, score_variant
 
 
 class RouteMetric(Metric):
     """Mean of one number a route, in which a route counts once however often and wherever it was driven.
 
-    The state is the list of (route index, attempts, value). Of several records of one route the one with most attempts
+    The state is the list of (route index, attempts, values). Of several records of one route the one with most attempts
     counts, then the one that came last; so retries, padding by a distributed sampler and shards in any order give the
-    same result.
+    same result. A route whose value is NaN has none and is left out.
 
     Args:
         denominator: "evaluated" divides by the routes seen; "routes" divides by ``num_routes``, so that a missing route
@@ -33,9 +34,11 @@ class RouteMetric(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    # What is kept of a route beside its index and attempts: one state each, since ranks without a route gather only
+    # one-dimensional ones.
+    columns: tuple[str, ...] = ("values",)
     index: list[Tensor]
     attempts: list[Tensor]
-    values: list[Tensor]
 
     def __init__(
         self, denominator: Literal["evaluated", "routes"] = "evaluated", num_routes: int | None = None, **kwargs: Any
@@ -46,16 +49,23 @@ class RouteMetric(Metric):
         if denominator == "routes" and (num_routes is None or num_routes < 1):
             raise CraftError(f"denominator='routes' needs num_routes, the size of the suite; it is {num_routes}")
         self.denominator, self.num_routes = denominator, num_routes
-        self.add_state("index", default=[], dist_reduce_fx="cat")
-        self.add_state("attempts", default=[], dist_reduce_fx="cat")
-        self.add_state("values", default=[], dist_reduce_fx="cat")
+        for name in ("index", "attempts", *self.columns):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def value(self, record: RouteRecord) -> float:
         """Return the number of one route."""
         raise NotImplementedError(f"{type(self).__name__} must say what the value of a route is")
 
+    def row(self, record: RouteRecord) -> Sequence[float]:
+        """Return what is kept of one route, one number for each of ``columns``."""
+        return (self.value(record),)
+
     def update(self, records: Sequence[RouteRecord | Mapping[str, Any]]) -> None:
         """Take the records (or their dictionaries) of some routes."""
+        parsed = self._parsed(records)
+        self._take(parsed, [self.row(record) for record in parsed])
+
+    def _parsed(self, records: Sequence[RouteRecord | Mapping[str, Any]]) -> list[RouteRecord]:
         parsed = [item if isinstance(item, RouteRecord) else RouteRecord.from_dict(item) for item in records]
         for record in parsed:
             if record.index < 0:
@@ -67,31 +77,41 @@ class RouteMetric(Metric):
                     f"route '{record.route_id}': field index is {record.index} but num_routes is {self.num_routes}; "
                     "give the size of the whole suite"
                 )
-        for state, numbers in (
-            (self.index, [record.index for record in parsed]),
-            (self.attempts, [record.attempts for record in parsed]),
-            (self.values, [self.value(record) for record in parsed]),
-        ):
+        return parsed
+
+    def _take(self, records: Sequence[RouteRecord], rows: Sequence[Sequence[float]]) -> None:
+        numbers = {
+            "index": [record.index for record in records],
+            "attempts": [record.attempts for record in records],
+            **{name: [row[place] for row in rows] for place, name in enumerate(self.columns)},
+        }
+        for name, column in numbers.items():
             # All float32 (exact for indices below 2**24): torchmetrics gathers an empty rank as float32, and ranks must
             # agree on the type.
-            state.append(torch.tensor(numbers, dtype=torch.float32, device=self.device))
+            getattr(self, name).append(torch.tensor(column, dtype=torch.float32, device=self.device))
 
-    def evaluated(self) -> tuple[Tensor, Tensor]:
-        """Return route indices [R] int64 in ascending order and their values [R] float64, on the CPU."""
+    def counting(self) -> tuple[Tensor, Tensor]:
+        """Return route indices [R] int64 in ascending order and their rows [R, columns] float64, on the CPU."""
         if not len(self.index):
-            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
+            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, len(self.columns), dtype=torch.float64)
         index = dim_zero_cat(self.index).cpu().long()
         attempts = dim_zero_cat(self.attempts).cpu()
-        values = dim_zero_cat(self.values).cpu().double()
+        rows = torch.stack([dim_zero_cat(getattr(self, name)).cpu().double() for name in self.columns], dim=1)
         # Stable sorts by the lesser key first: within a route the record that counts comes last.
         order = torch.sort(attempts, stable=True).indices
         order = order[torch.sort(index[order], stable=True).indices]
-        index, values = index[order], values[order]
+        index, rows = index[order], rows[order]
         last = torch.ones(len(index), dtype=torch.bool)
         last[:-1] = index[1:] != index[:-1]
-        return index[last], values[last]
+        return index[last], rows[last]
 
-    def compute(self) -> Tensor:
+    def evaluated(self) -> tuple[Tensor, Tensor]:
+        """Return the indices [R] int64 of the routes that have a value, and their values [R] float64, on the CPU."""
+        index, rows = self.counting()
+        present = ~rows[:, 0].isnan()
+        return index[present], rows[present, 0]
+
+    def compute(self) -> Any:
         """Return the mean over routes, float32; NaN where nothing was evaluated and nothing is known to be missing."""
         _, values = self.evaluated()
         count = self.num_routes if self.denominator == "routes" else len(values)
@@ -109,23 +129,26 @@ class RouteCompletion(RouteMetric):
 
 
 class InfractionScore(RouteMetric):
-    """Mean infraction score, 0 to 1 (Bench2Drive's product of factors).
+    """Mean infraction score, 0 to 1.
 
     Args:
-        coefficients: factors that differ from Bench2Drive's, e.g. ``{"stop_sign": 1.0}`` as in Longest6.
+        coefficients: coefficients that differ from the variant's, e.g. ``{"stop_sign": 1.0}`` as in Longest6.
+        variant: formula and coefficients of one leaderboard: "b2d" (Bench2Drive), "lb1.0", "lb2.0" or "lb2.1".
         kwargs: arguments of ``RouteMetric``.
 
     """
 
-    def __init__(self, coefficients: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, coefficients: Mapping[str, float] | None = None, variant: VariantName = "b2d", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        # A plain dictionary, so that the metric pickles and its settings can be read.
-        self.coefficients = dict(zip(COUNTED, coefficient_vector(coefficients).tolist(), strict=True))
+        self.variant = score_variant(variant, coefficients)
+        # A plain dictionary, so that the metric's settings can be read.
+        self.coefficients = dict(self.variant.coefficients)
 
     def value(self, record: RouteRecord) -> float:
         """Return the infraction score."""
-        counts = [getattr(record, name) for name in COUNTED]
-        return infraction_score(counts, record.outside_percent, self.coefficients)
+        return record.variant_score(self.variant)
 
 
 class DrivingScore(InfractionScore):

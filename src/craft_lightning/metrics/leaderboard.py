@@ -123,7 +123,7 @@ def composed_score(row: Mapping[str, Any]) -> float | None:
 
 
 def build_row(
-    record: RouteRecord, variant: Variant, incidents: Sequence[Mapping[str, Any]] = (), repetition: int = 0
+    record: RouteRecord, variant: Variant, incidents: Sequence[Any] = (), repetition: int = 0
 ) -> dict[str, Any]:
     """Return the row of one record, as leaderboard 2.x and Bench2Drive write it.
 

@@ -34,7 +34,8 @@ def shard_files(folder: str | Path) -> tuple[list[Path], list[Path]]:
     root = Path(folder)
     if not root.is_dir():
         raise CraftError(f"{folder} is no folder; give the one with the shards' .json files")
-    results, others = [], []
+    results: list[Path] = []
+    others: list[Path] = []
     for path in sorted(root.glob("*.json"), key=lambda item: item.name):
         if "merged" in path.name or path.name.endswith("_ability.json"):
             continue

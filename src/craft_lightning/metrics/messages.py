@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from craft_lightning.errors import CraftError
@@ -27,8 +28,8 @@ COUNT_LISTS = {field: name for field, name in LISTS.items() if field not in ("ou
 # Where a list's own last digit rounds to nothing, something was still driven there.
 SMALLEST_OUTSIDE = 0.0005
 
-_OUTSIDE = re.compile(r"about (\d+(?:\.\d+)?(?:e-?\d+)?) meters \((\d+(?:\.\d+)?(?:e-?\d+)?)% of the completed route\)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)\s?%")
+_OUTSIDE = re.compile(r"about (\d+(?:\.\d+)?) meters \((\d+(?:\.\d+)?)% of the completed route\)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s?%")
 _PLACED = {
     "collisions_layout": ("Agent collided against object with type={actor} and id={id} at {place}", "a static object"),
     "collisions_pedestrian": ("Agent collided against object with type={actor} and id={id} at {place}", "a pedestrian"),
@@ -51,8 +52,7 @@ _PLAIN = {
 
 def number(value: float) -> str:
     """Return a number as it stands in a sentence: the shortest text that reads back as the same number."""
-    text = repr(float(value))
-    return text if "e" not in text else f"{value:.12f}".rstrip("0")
+    return format(Decimal(repr(float(value))), "f")  # never with an exponent, which tools do not look for
 
 
 def outside_message(metres: float, percent: float) -> str:
@@ -68,18 +68,19 @@ def min_speed_message(percent: float) -> str:
     return f"Average speed is {number(percent)}% of the surrounding traffic's one"
 
 
-def event_messages(field: str, count: int, incidents: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+def event_messages(field: str, count: int, incidents: Sequence[Any] = ()) -> list[str]:
     """Return ``count`` sentences for the events of one kind.
 
     Args:
         field: a key of ``COUNT_LISTS``.
         count: events.
-        incidents: where and with whom they happened, as ``simulation.criteria.Incident`` as dictionaries (kind, x and y
-            in metres in the right-handed world frame, actor); those of other kinds are passed over, and events
+        incidents: where and with whom they happened: ``simulation.criteria.Incident`` or such dictionaries (kind, x and
+            y in metres in the right-handed world frame, actor); those of other kinds are passed over, and events
             without one get a sentence without a place.
 
     """
-    own = [incident for incident in incidents if incident.get("kind") == field][:count]
+    known = [incident if isinstance(incident, Mapping) else vars(incident) for incident in incidents]
+    own = [incident for incident in known if incident.get("kind") == field][:count]
     sentence, thing = _PLACED.get(field, ("", ""))
     placed = []
     for incident in own if sentence else []:

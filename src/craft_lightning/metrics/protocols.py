@@ -146,7 +146,7 @@ PROTOCOLS: Mapping[str, Rules] = {
 ALIASES = {"bench2drive-0.0.3": "bench2drive", "bench2drive*": "bench2drive-star"}
 
 
-def protocol_rules(name: str, ability: str | None = None) -> Rules:
+def protocol_rules(name: str, ability: AbilityFormula | None = None) -> Rules:
     """Return the rules of a protocol.
 
     Args:

@@ -15,8 +15,10 @@ from rich.text import Text
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.paired import PairedInterval, paired_interval
+from craft_lightning.metrics.protocols import protocol_rules
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
+from craft_lightning.metrics.scores import driving_score, score_variant
 from craft_lightning.reports.comparison_picture import draw_comparison
 
 FORMAT = "craft-lightning comparison"
@@ -27,7 +29,7 @@ TITLES = {
     "craft": "fine-tuned by CRAFT",
     "zero_weights": "all loss weights 0",
 }
-# Columns: short name, long name, the value of one route.
+# Columns: short name, long name, the value of one route (a protocol of another formula replaces DS and IS).
 MEASURES: dict[str, tuple[str, Callable[[RouteRecord], float]]] = {
     "DS": ("driving score", lambda record: record.driving_score),
     "RC": ("route completion, %", lambda record: record.route_completion),
@@ -137,7 +139,7 @@ class Comparison:
             CraftError: an arm that did not drive exactly the suite's routes.
 
         """
-        values = {arm: _route_values(arm, runs, protocol.num_routes) for arm, runs in records.items()}
+        values = {arm: _route_values(arm, runs, protocol) for arm, runs in records.items()}
         arms = {}
         for arm, measures in values.items():
             means = {name: statistics.fmean(column) for name, column in measures.items()}
@@ -233,8 +235,19 @@ def _foot(result: ComparisonResult) -> str:
     return f"{text} {note[:1].upper()}{note[1:]}." if note else text
 
 
-def _route_values(arm: str, runs: Sequence[Sequence[RouteRecord]], routes: int) -> dict[str, list[float]]:
+def _route_values(arm: str, runs: Sequence[Sequence[RouteRecord]], protocol: Protocol) -> dict[str, list[float]]:
     """Return every measure's value of every route, averaged over seeds, in route order."""
+    routes = protocol.num_routes
+    variant = score_variant(protocol_rules(protocol.rules or "bench2drive").variant)
+
+    def penalty(record: RouteRecord) -> float:
+        return record.variant_score(variant)
+
+    measures: dict[str, Callable[[RouteRecord], float]] = {
+        **{name: value for name, (_, value) in MEASURES.items()},
+        "DS": lambda record: driving_score(record.route_completion, penalty(record)),
+        "IS": lambda record: 100.0 * penalty(record),
+    }
     for records in runs:
         if sorted(record.index for record in records) != list(range(routes)):
             raise CraftError(
@@ -244,5 +257,5 @@ def _route_values(arm: str, runs: Sequence[Sequence[RouteRecord]], routes: int) 
     ordered = [sorted(records, key=lambda record: record.index) for records in runs]
     return {
         name: [statistics.fmean(value(run[route]) for run in ordered) for route in range(routes)]
-        for name, (_, value) in MEASURES.items()
+        for name, value in measures.items()
     }

@@ -1,5 +1,7 @@
 """Who decides in the episode loop: the live policy as one batch over worlds, or the privileged expert."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ class PolicyDriver:
         observation = stack_numpy([running[world].result.observation for world in layout], Observation)
         was_training = self.policy.training
         self.policy.eval()
-        with torch.no_grad():
+        with torch.no_grad(), _spare_threads(self.rows):
             device = next(self.policy.parameters()).device
             context = self.policy.encode(observation.to(device))
             candidates = self.policy.propose(context)
@@ -56,6 +58,17 @@ class PolicyDriver:
             noise[world] = np.random.default_rng([self.seed, episode.spec.number, episode.steps]).random(candidates)
         # Idle rows keep zeros: their draw is never executed.
         return torch.from_numpy(noise)
+
+
+@contextlib.contextmanager
+def _spare_threads(worlds: int) -> Iterator[None]:
+    """Leave the cores to the worlds: threads that wait for each other's turn on a busy core cost ten times the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - worlds))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class ExpertDriver:

@@ -150,9 +150,16 @@ def describe_policy(policy: PolicyAdapter | None) -> dict[str, str]:
     return {"driver": type(policy).__name__, "weights": made.hexdigest()[:12]}
 
 
-def default_folder(protocol: Protocol, driver: Mapping[str, str]) -> Path:
-    """Return the folder of a run that names none: one for every suite, protocol, driver and seed."""
-    suite = Path(protocol.suite).stem.replace(" ", "-")
+def default_folder(protocol: Protocol, driver: Mapping[str, str], limit: int = 0) -> Path:
+    """Return the folder of a run that names none: one for every suite, protocol, driver and seed.
+
+    Args:
+        protocol: conditions of the run.
+        driver: who drives, see ``describe_policy``.
+        limit: number of routes where not the whole suite is driven, else 0.
+
+    """
+    suite = Path(protocol.suite).stem.replace(" ", "-") + (f"-first{limit}" if limit else "")
     parts = (protocol.rules or "own-limits", driver["driver"], driver["weights"], f"seed{protocol.seed}")
     return Path("results") / suite / "-".join(part for part in parts if part)
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.generate import generate_routes
 from craft_lightning.roads.routes import RouteConfig, read_routes
+from craft_lightning.roads.routing import RoutePlanner
 from craft_lightning.roads.suites import suite_file, suite_names
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town, suite_path
 from craft_lightning.simulation.scenarios import SCENARIOS
@@ -134,6 +135,8 @@ def _of_town(field: str, town: Town, name: str, purpose: str, generated: list[Ro
         )
     check_scenarios(field, path, routes)
     check_places(field, path, routes, town)
+    if suite_file(name or own) is None:  # what ships was planned by tests
+        check_ways(field, path, routes, town)
     return routes
 
 
@@ -167,7 +170,10 @@ def load_suite(field: str, name: str, atlas: Atlas, leave_out: bool = False) -> 
         )
     check_scenarios(field, path, kept)
     for town in sorted({route.town for route in kept}):
-        check_places(field, path, [route for route in kept if route.town == town], atlas.load(town))
+        routes_there = [route for route in kept if route.town == town]
+        check_places(field, path, routes_there, atlas.load(town))
+        if suite_file(name) is None:
+            check_ways(field, path, routes_there, atlas.load(town))
     return Suite(name if suite_file(name) else path.name, kept, missing)
 
 
@@ -226,3 +232,18 @@ def check_places(field: str, path: Path, routes: Sequence[RouteConfig], town: To
                 f"{field}: {path}: waypoint {number} of route {route.id} is {distance.max():.0f} m from any lane of "
                 f"'{town.name}'; correct it or choose the town it belongs to"
             )
+
+
+def check_ways(field: str, path: Path, routes: Sequence[RouteConfig], town: Town) -> None:
+    """Refuse routes whose waypoints no way along the lanes connects.
+
+    Raises:
+        CraftError: naming the route and the place.
+
+    """
+    planner = RoutePlanner(town.network)
+    for route in routes:
+        try:
+            planner.plan_route(route)
+        except CraftError as error:
+            raise CraftError(f"{field}: {path}: {error}") from error

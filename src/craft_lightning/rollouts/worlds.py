@@ -5,11 +5,12 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from craft_lightning.conventions import TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
@@ -48,6 +49,7 @@ class WorldsDataModule(LightningDataModule):
         results: folder into which ``lightning test`` writes after every route, and from which the same command goes on
             when it was interrupted; empty = a folder below ``results/`` named after suite, protocol, policy and seed
             where ``suite`` is given, else none.
+        driver: who drives in validate, test and predict: the "policy", or the privileged "expert".
         motion: write the ego's motion of every route (``metric_info.json``, for driving smoothness), too.
         eval_limit: number of evaluation routes used (0 = all; 40 where they are generated).
         worlds: worlds stepped side by side.
@@ -79,6 +81,7 @@ class WorldsDataModule(LightningDataModule):
         leave_out_missing_towns: bool = False,
         protocol: str = "",
         results: str = "",
+        driver: Literal["policy", "expert"] = "policy",
         motion: bool = True,
         generated_routes: int = 60,
         eval_limit: int = 0,
@@ -135,7 +138,7 @@ class WorldsDataModule(LightningDataModule):
         self.train_suite: list[RouteConfig] = []
         self.eval_suite: list[RouteConfig] = []
         self.left_out: dict[str, int] = {}
-        self.results, self.motion = results, motion
+        self.results, self.motion, self.driver = results, motion, driver
         self.result_file: Path | None = None
         self.grids: list[RoadGrid] = []
         self.leaked = False
@@ -235,6 +238,7 @@ class WorldsDataModule(LightningDataModule):
             suite=self._names[1],
             num_routes=len(self.eval_suite),
             world="carla" if self.options.host else "embedded",
+            ticks_per_decision=int(self.options.episode.get("ticks_per_decision", TICKS_PER_DECISION)),
             seed=self.seed,
             trained_on_evaluation=self.leaked,
             rules=self.rules.name if self.rules is not None else "",
@@ -298,7 +302,9 @@ class WorldsDataModule(LightningDataModule):
         if not (self.results or self.suite):
             return self.drive(policy, title)
         driver = describe_policy(policy)
-        folder = Path(self.results).expanduser() if self.results else default_folder(self.protocol, driver)
+        folder = Path(self.results).expanduser()
+        if not self.results:
+            folder = default_folder(self.protocol, driver, self.eval_limit)
         settings = {**driver, "vehicles": self.traffic.vehicles, "walkers": self.traffic.walkers}
         towns = {town.name: town for town in self._towns()}
         planners = {name: RoutePlanner(towns[name].network) for name in {route.town for route in self.eval_suite}}
@@ -333,4 +339,4 @@ class _Evaluation(IterableDataset):
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         drive = self.module.evaluate if self.keep else self.module.drive
-        yield drive(self.module._live_policy(), "evaluate")
+        yield drive(self.module._live_policy() if self.module.driver == "policy" else None, "evaluate")

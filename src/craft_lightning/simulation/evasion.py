@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from craft_lightning.roads.cross_section import CrossSections, Strip
+from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE
+from craft_lightning.roads.cross_section import CrossSections, Strip, oncoming
+from craft_lightning.simulation.feeders import Feeders
 from craft_lightning.simulation.path_frame import Boxes, boxes_along
-from craft_lightning.simulation.prediction import line_state
+from craft_lightning.simulation.prediction import LanePaths, line_state
 from craft_lightning.simulation.reference_path import ReferencePath
 from craft_lightning.simulation.view import LIGHT_RED, LIGHT_YELLOW, WorldView
 
@@ -25,9 +27,12 @@ _SLOW = 4.5  # m/s below which a cyclist is overtaken
 _SIGHT = 60.0  # metres ahead at which an obstacle is dealt with
 _CLUSTER = 22.0  # metres between two obstacles that are passed in one go
 _WAIT = 11.0  # metres before an obstacle at which the ego waits for its chance: room to swing out
-_PASSING = 8.0  # m/s that is driven beside an obstacle
+_PASSING = 7.5  # m/s that is driven beside an obstacle
+_EXIT = 8.4  # metres in which the ego leaves a parking place: about the tightest line that a car can follow
+_ENTRY = 5.0  # seconds that somebody who comes is away when the ego leaves a parking place
 _RESERVE = 1.5  # seconds kept to oncoming traffic
 _LOOK, _ROOM = 150.0, 60.0  # metres: how far lanes are looked along; how much of one is needed to make way
+_TOP = 14.5  # m/s; faster than that is fast on any road, for the expert does not drive as fast
 _HURRY = 1.03  # share of the limit above which somebody behind is in a hurry
 
 
@@ -61,13 +66,17 @@ class Evasion:
     Attributes:
         wait_at: metres of path that the ego's front must not pass while there is no chance to go round, else inf.
         reason: in words, "" where the ego keeps to its route.
+        squeeze_until: metres of path up to which the ego passes parked cars closely, out of its parking place.
 
     """
 
     def __init__(self, network: "RoadNetwork", path: ReferencePath) -> None:
         self.wait_at = math.inf
         self.reason = ""
+        self.squeeze_until = -math.inf
         self._sections = CrossSections.of(network)
+        self._lanes = LanePaths.of(network)
+        self._feeders = Feeders(network)
         self._junction = np.asarray(network.lane_junction, bool)
         self._path = path
         self._stood: dict[int, float] = {}  # actor -> since when it stands
@@ -88,8 +97,10 @@ class Evasion:
         """
         self._remember(view)
         self.wait_at, self.reason = math.inf, ""
-        boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 160.0)
+        boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 260.0)
         before = self._path.knots
+        if self._stay_parked(view, boxes, start):
+            return self._path.knots != before
         if not self._go_round(view, boxes, start):
             self._make_way(view, boxes, start)
         return self._path.knots != before
@@ -97,6 +108,27 @@ class Evasion:
     def _remember(self, view: WorldView) -> None:
         standing = {int(actor) for actor in view.ids[np.hypot(view.vx, view.vy) < 0.3]}
         self._stood = {actor: self._stood.get(actor, view.time) for actor in standing}
+
+    def _stay_parked(self, view: WorldView, boxes: Boxes, start: float) -> bool:
+        """Wait beside the road for a gap in the traffic of the lane to enter; return whether the ego waits."""
+        x, y, _ = view.ego_pose
+        px, py, heading = self._path.base_pose(start)
+        left = (y - py) * math.cos(heading) - (x - px) * math.sin(heading)
+        if abs(left) < 2.3 or view.ego_speed > 1.5 or self._path.knots:
+            return False
+        half, front = 0.5 * float(view.width[view.ego]), 0.5 * float(view.length[view.ego])
+        for row in range(len(boxes.actor)):
+            if boxes.right[row] > half + 0.3 or boxes.left[row] < -half - 0.3 or boxes.facing[row] < 0.3:
+                continue
+            behind = start - front - float(boxes.high[row])
+            coming = max(float(boxes.pace[row]), 0.0)
+            if behind < 4.0 + _ENTRY * coming and boxes.low[row] < start + front + 6.0:
+                self.wait_at, self.reason = start + front, "wait"
+                return True
+        # A line that stays where it is: one drawn anew from the ego would move on with it, into the car in front.
+        self._path.shift([(start, left), (start + _EXIT, 0.0)])
+        self.squeeze_until = start + 2.0 * _EXIT
+        return False
 
     # -- what stands or is slow ------------------------------------------------------------------------------------
 
@@ -125,7 +157,9 @@ class Evasion:
         detour = self._side(view, start, low, high, leftmost + half + kept, rightmost - half - kept, half)
         if detour is None:
             return True  # no way round; the expert stops behind it
-        forced = self._detour is not None and (self._detour.forced or start + front > low - 4.0)
+        # No way back once it is at the obstacle, or out of its lane near it: who stops there stands in everybody's way.
+        near = start + front > low - 4.0 or (start + front > low - 15.0 and abs(self._path.shift_at(start)) > 0.9)
+        forced = self._detour is not None and (self._detour.forced or near)
         if forced or self._free(view, boxes, detour, start, speed, half, front, set(group)):
             self._detour = dataclasses.replace(detour, forced=forced)
             self.reason = "against" if detour.against else "round"
@@ -207,6 +241,8 @@ class Evasion:
             return True
         end = detour.high + front + 8.0
         seconds = passing_time(end - start, speed)
+        if detour.against and self._comes(view, end, seconds):
+            return False
         for row in range(len(boxes.actor)):
             if row in group or boxes.walker[row] or boxes.static[row]:
                 continue
@@ -231,6 +267,24 @@ class Evasion:
                 if gap < 4.0 + 2.0 * closing and boxes.high[row] > start - 60.0:
                     return False
         return True
+
+    def _comes(self, view: WorldView, end: float, seconds: float) -> bool:
+        """Whether somebody on the lanes that lead into the oncoming one will be at ``end`` metres of path too soon."""
+        strip = oncoming(self._sections.at(*self._path.base_pose(end)))
+        if strip is None:
+            return False
+        reach = self._feeders.to(strip.lane, strip.s)
+        rows = np.flatnonzero((view.kind == AGENT_VEHICLE) | (view.kind == AGENT_CYCLIST))
+        rows = rows[rows != view.ego]
+        lanes, along, _ = self._lanes.locate(view.x[rows], view.y[rows], view.yaw[rows])
+        for row, lane, place in zip(rows.tolist(), lanes.tolist(), along.tolist(), strict=True):
+            if lane not in reach:
+                continue
+            gap = reach[lane] - place - 0.5 * float(view.length[row])
+            coming = 3.0 if int(view.ids[row]) in self._stood else max(float(view.speed[row]), 5.0)
+            if -5.0 < gap < coming * (seconds + _RESERVE) + 4.0:
+                return True
+        return False
 
     def _swing(self, detour: Detour, start: float, speed: float, front: float) -> None:
         """Draw the line of a detour."""
@@ -262,7 +316,8 @@ class Evasion:
             wanted = self._for_invader(boxes, start, half, front)
         if wanted is not None:
             self._aside_until = view.time + 1.5
-            if abs(wanted - self._aside) > 0.1:
+            arrived = abs(wanted) > 1.5 and abs(self._path.shift_at(start) - wanted) < 0.2
+            if abs(wanted - self._aside) > 0.1 or arrived:  # arrived: the lane may go on farther than was seen
                 self._aside = wanted
                 self._hold(start, wanted, max(view.ego_speed, 0.0))
             self.reason = "aside"
@@ -290,7 +345,7 @@ class Evasion:
 
     def _for_hurry(self, boxes: Boxes, start: float, half: float, front: float, speed: float) -> float | None:
         """Return the metres to the left of a free lane beside, where somebody fast is behind or passing."""
-        limit = float(np.interp(start, self._path.s, self._path.speed_limit))
+        limit = min(float(np.interp(start, self._path.s, self._path.speed_limit)), _TOP)
         passing = self._aside != 0.0 and abs(self._aside) > 1.5
         hurry = False
         for row in range(len(boxes.actor)):
@@ -336,7 +391,7 @@ class Evasion:
             gap = float(boxes.low[row]) - start - front
             side = float(boxes.right[row])
             if -12.0 < gap < 65.0 and -0.6 < side < half + 0.35:
-                wanted = min(wanted, side - half - 0.4)
+                wanted = min(wanted, side - half - 0.65)
         if wanted >= 0.0:
             return None
         strips = self._sections.at(*self._path.base_pose(start + 10.0))
@@ -381,7 +436,8 @@ def snapped(left: float, strips: Sequence[Strip], edge: float, half: float) -> f
 
 def passing_time(distance: float, speed: float) -> float:
     """Return the seconds that ``distance`` metres take from ``speed`` m/s with 1.8 m/s2 up to ``_PASSING``."""
-    top, rate = max(_PASSING, speed), 1.8
+    top, rate = _PASSING, 1.8
+    speed = min(speed, top)  # swinging out and in takes the surplus away
     gather = (top * top - speed * speed) / (2.0 * rate)
     if gather >= distance:
         return (math.sqrt(speed * speed + 2.0 * rate * distance) - speed) / rate

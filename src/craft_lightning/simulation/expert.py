@@ -245,6 +245,8 @@ class Expert:
         rows = prediction.row
         kind = view.kind[rows]
         margin = np.full(len(rows), p.vehicle_margin)
+        if corridor.s[0] < self._evasion.squeeze_until:
+            margin[:] = p.static_margin
         margin[kind == AGENT_WALKER] = p.walker_margin
         margin[kind == AGENT_STATIC] = p.static_margin
         met = occupancy(corridor, prediction, view.length[rows], view.width[rows], margin)

@@ -54,6 +54,11 @@ def boxes_along(xy: np.ndarray, s: np.ndarray, view: WorldView, first: float, la
     inside = np.flatnonzero((s >= first) & (s <= last))
     inside = inside if len(inside) > 1 else np.arange(min(2, len(s)))
     points, along = xy[inside], s[inside]
+    if first < along[0] - 1.0:  # whoever comes up from before the path's beginning
+        back = np.arange(first, along[0] - 0.5)
+        way = (points[1] - points[0]) / max(float(np.hypot(*(points[1] - points[0]))), 1e-6)
+        points = np.concatenate([points[0] + (back - along[0])[:, None] * way, points])
+        along = np.concatenate([back, along])
     tangent = np.gradient(points, axis=0)
     tangent /= np.maximum(np.hypot(*tangent.T), 1e-6)[:, None]
     wanted = view.kind != AGENT_NONE

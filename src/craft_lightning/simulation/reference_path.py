@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _BEYOND = 80.0  # metres kept beyond the end of the route
 _SPACING = 0.5  # metres between points handed out
-_TIGHT = 9.2  # metres in which a parked ego comes back to its lane
 
 
 class ReferencePath:
@@ -135,8 +134,6 @@ class ReferencePath:
         if self.knots:
             # The line itself is drawn for the speed: a long way back to it would overshoot its bends.
             reach = float(np.clip(4.0 + 0.7 * speed + 2.0 * abs(offset), 5.0, 14.0))
-        if speed < 2.0 and abs(offset) > 2.0:
-            reach = _TIGHT  # out of a parking place: about the tightest bend that a car can follow
         u = np.minimum((s - start) / reach, 1.0)
         lateral = offset * (1.0 + u * u * (2.0 * u - 3.0)) + slope * reach * u * (1.0 - u) ** 2
         return s, base + lateral[:, None] * normal

@@ -7,6 +7,7 @@ import pytest
 
 from craft_lightning.roads.routes import ScenarioConfig
 from craft_lightning.simulation.scenarios import build
+from craft_lightning.simulation.scenarios.base import Scenario, When
 from craft_lightning.simulation.scenarios.pilot import Pilot
 from craft_lightning.simulation.scenarios.stage import Stage
 from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED
@@ -71,6 +72,36 @@ def test_pilot_holds_on_the_brake_at_speed_zero(lab, stage):
 def test_a_pilot_whose_vehicle_is_gone_says_so(lab, stage):
     stage.see(lab.make_view(0.0, (0.0, 0.0, 0.0, 8.0), [], {}))
     assert not Pilot(stage, Vehicle(), 10.0).see()
+
+
+class Standoff(Scenario):
+    """Waits for ever, so that only its clocks end it."""
+
+    life = 400.0
+
+    def trigger_condition(self):
+        return self.stage.ego_s >= self.stage.trigger
+
+    def story(self):
+        return When("for ever", self.stage, lambda: False)
+
+
+@pytest.mark.parametrize(("life", "seconds", "verdicts"), [(400.0, 180.0, ["scenario_timeout"]), (30.0, 30.0, [])])
+def test_a_scenario_that_is_not_got_past_in_time_is_failed_unless_its_life_ends_before(lab, life, seconds, verdicts):
+    route = lab.make_route(lab.straight(0, 0, 200, 0))
+    config = ScenarioConfig("Standoff_1", "Standoff", (60.0, 0.0, 0.0, 0.0), {})
+    scenario = type("Timed", (Standoff,), {"life": life})(config, SimpleNamespace(), route, None, None)
+    tick = 0
+    while not scenario.finished:
+        # The server's clock did not begin with the episode.
+        scenario.tick(lab.make_view(1000.05 + 0.05 * tick, (min(0.5 * tick, 70.0), 0.0, 0.0, 10.0), [], {}))
+        tick += 1
+        assert tick < 8200
+    triggered = 120  # the first tick at 60 m
+    assert 0.05 * (tick - triggered) == pytest.approx(seconds, abs=0.15)
+    assert scenario.verdicts == verdicts
+    scenario.clean_up()
+    assert scenario.verdicts == verdicts
 
 
 def test_lead_without_room_gives_up_when_the_ego_passes_the_trigger(lab):

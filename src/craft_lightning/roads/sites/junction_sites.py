@@ -122,7 +122,12 @@ def junction_site(
     if found is None:
         return None
     route, entry = found
-    trigger = entry - min(float(rng.uniform(*_TRIGGER)), float(network.lane_length[movement.approach]) + 15.0)
+    # Behind the junction before, which would be taken for the one that is meant.
+    inside_others = network.lane_junction[route.lane] & (route.s < entry - 2.0)
+    earliest = float(route.s[inside_others][-1]) + 3.0 if inside_others.any() else 20.0
+    trigger = max(entry - float(rng.uniform(*_TRIGGER)), earliest)
+    if entry - trigger < _SHORTEST_APPROACH - 5.0:
+        return None
     if trigger < 20.0 or not 200.0 <= route.length <= 250.0 or _loops(route):
         return None
     parameters = describe(network, rng, crossing)

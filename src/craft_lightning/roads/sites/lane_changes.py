@@ -21,6 +21,8 @@ _LENGTH = (206.0, 245.0)  # metres of route
 _CHANGE = 30.0  # metres that a lane change takes, about
 _APPROACH = (30.0, 45.0)  # metres from the trigger point to the beginning of the change
 _BEHIND = 28.0  # metres behind the trigger point at which the flow begins
+_AFTER = 108.0  # metres of route from the beginning of the change to its end at least
+_JOINED = 65.0  # metres of the flow's way behind the change
 _SHORTEST = 85.0  # metres of the two lanes side by side
 _FAST, _INTERURBAN = 20.0, 15.0  # m/s of a motorway, of an interurban road
 
@@ -118,7 +120,9 @@ def change_site(
     wanted = float(rng.uniform(*_LENGTH))
     onward = _onward(network, rng, change.movement)
     behind = side - begin + sum(float(length[lane]) for lane in onward)
-    after = float(rng.uniform(min(85.0, behind - 6.0), min(behind - 4.0, wanted - 70.0)))
+    if behind < _AFTER + 4.0:
+        return None
+    after = float(rng.uniform(_AFTER, min(behind - 4.0, wanted - 75.0)))
     route_lanes = _back(network, rng, change.old, wanted - after - begin)
     if route_lanes is None:
         return None
@@ -148,7 +152,7 @@ def change_site(
     trigger = float(wanted - after) + trigger_at - begin
     if trigger < 10.0:
         return None
-    flow = _flow_line(network, change, trigger_at, set(route_lanes) | {change.old}, from_ramp)
+    flow = _flow_line(network, change, trigger_at, begin, set(route_lanes) | {change.old}, from_ramp)
     if flow is None:
         return None
     parameters = {"start_actor_flow": place(flow[0]), "end_actor_flow": place(flow[-1]), **draw(rng)}
@@ -183,7 +187,7 @@ def _back(network: RoadNetwork, rng: np.random.Generator, lane: int, metres: flo
 
 
 def _flow_line(
-    network: RoadNetwork, change: Change, trigger_at: float, own: set[int], from_ramp: bool
+    network: RoadNetwork, change: Change, trigger_at: float, begin: float, own: set[int], from_ramp: bool
 ) -> np.ndarray | None:
     """Return the flow's way [N, 3]: along the new lane and on from it; it begins on no lane of the ego's own way."""
     start = trigger_at - _BEHIND
@@ -198,9 +202,8 @@ def _flow_line(
         line = np.concatenate([head[-count:], ahead]) if count > 0 else ahead[max(int(start), 0) :]
     else:
         line = ahead[max(int(start), 2) :]
-    inside = sum(float(network.lane_length[lane]) for lane in change.through.inside)
-    longest = (len(line) - len(ahead)) + float(network.lane_length[change.new]) + inside + 50.0
-    line = line[: min(int(longest), 230, len(line) - 3)]
+    # It ends well behind the place where the ego has joined it.
+    line = line[: min(len(line) - len(ahead) + int(begin + _CHANGE + _JOINED), len(line) - 3)]
     return line if len(line) > 60 else None
 
 

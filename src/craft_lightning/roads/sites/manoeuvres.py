@@ -20,13 +20,9 @@ def _junction_lane(network: RoadNetwork, rng: np.random.Generator, turning: bool
     """Draw a lane of a junction, with a turn or any."""
     lanes = np.flatnonzero((network.lane_kind == DRIVING) & network.lane_junction & (network.lane_speed <= _TOWN))
     if turning:
-        lanes = lanes[[abs(_turn(network, int(lane))) > _TURN for lane in lanes]] if len(lanes) else lanes
+        begin, end = network.heading[network.lane_start[lanes]], network.heading[network.lane_start[lanes + 1] - 1]
+        lanes = lanes[np.abs(np.angle(np.exp(1j * (end - begin)))) > _TURN]
     return int(rng.choice(lanes)) if len(lanes) else None
-
-
-def _turn(network: RoadNetwork, lane: int) -> float:
-    heading = np.unwrap(network.heading[network.lane_slice(lane)])
-    return float(heading[-1] - heading[0])
 
 
 def _at_junction(kind: str, turning: bool) -> Finder:

@@ -42,6 +42,14 @@ class Ground:
         return cls(network, RoutePlanner(network))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Ends:
+    """Where a route begins and ends: [2, 2] world frame, metres."""
+
+    town: str
+    places: np.ndarray
+
+
 @dataclasses.dataclass
 class _Laid:
     """A route that was chosen."""
@@ -66,18 +74,27 @@ class Assembler:
     def __init__(self, grounds: Mapping[str, Ground], finders: Mapping[str, Finder], seed: int) -> None:
         self.grounds, self.finders, self.seed = dict(grounds), dict(finders), seed
 
-    def assemble(self, evaluation: int, training: int) -> tuple[list[RouteConfig], list[RouteConfig]]:
+    def assemble(
+        self,
+        evaluation: int,
+        training: int,
+        trained: Sequence[RouteConfig] = (),
+        judged: Sequence[RouteConfig] = (),
+    ) -> tuple[list[RouteConfig], list[RouteConfig]]:
         """Return an evaluation suite and a training suite that share no way.
 
         Args:
             evaluation: routes of each type; all of them are needed.
             training: routes of each type, as far as the towns have room.
+            trained: further training routes, which evaluation shuns.
+            judged: further evaluation routes, which training shuns.
 
         Raises:
             CraftError: a type has no room for its evaluation routes.
 
         """
-        judging = {kind: self._lay(kind, evaluation, 0, [], []) for kind in self.finders}
+        shunned = [_Ends(route.town, route.waypoints[[0, -1], :2]) for route in trained]
+        judging = {kind: self._lay(kind, evaluation, 0, shunned, []) for kind in self.finders}
         short = {kind: len(laid) for kind, laid in judging.items() if len(laid) < evaluation}
         if short:
             kind, count = next(iter(short.items()))
@@ -85,19 +102,20 @@ class Assembler:
                 f"the towns {', '.join(self.grounds)} have room for {count} routes of {kind}, not for {evaluation}; "
                 "add a town, or mend its finder"
             )
-        taken = [laid for routes in judging.values() for laid in routes]
+        taken = [_Ends(laid.town, laid.outline[[0, -1]]) for routes in judging.values() for laid in routes]
+        taken += [_Ends(route.town, route.waypoints[[0, -1], :2]) for route in judged]
         learning = {kind: self._lay(kind, training, 1, taken, judging[kind]) for kind in self.finders}
         return _suite(judging, 1000), _suite(learning, 5000)
 
-    def _lay(self, kind: str, count: int, stream: int, taken: Sequence[_Laid], same: Sequence[_Laid]) -> list[_Laid]:
+    def _lay(self, kind: str, count: int, stream: int, taken: "Sequence[_Ends]", same: Sequence[_Laid]) -> list[_Laid]:
         """Lay routes of one type, in each town in turn.
 
         Args:
             kind: the type.
             count: how many.
             stream: number of the suite, so that suites draw differently.
-            taken: routes of the other suite, whose ways are shunned.
-            same: those of them that are of this type.
+            taken: where routes that are shunned begin and end.
+            same: routes of this type in the other suite.
 
         """
         rng = np.random.default_rng([self.seed, zlib.crc32(kind.encode()), stream])
@@ -119,12 +137,12 @@ class Assembler:
         town: str,
         apart: float,
         rng: np.random.Generator,
-        taken: Sequence[_Laid],
+        taken: "Sequence[_Ends]",
         same: Sequence[_Laid],
     ) -> _Laid | None:
         ground = self.grounds[town]
         others = np.array([laid.outline for laid in same if laid.town == town]).reshape(-1, 16, 2)
-        shunned = np.array([laid.outline[[0, -1]] for laid in taken if laid.town == town]).reshape(-1, 2, 2)
+        shunned = np.array([ends.places for ends in taken if ends.town == town]).reshape(-1, 2, 2)
         for _ in range(_TRIES):
             site = self.finders[kind](ground.network, rng)
             if site is None or not LENGTH[0] <= site.route.length <= LENGTH[1]:

@@ -7,11 +7,11 @@ import collections
 import sys
 from pathlib import Path
 
-from craft_lightning.roads.routes import RouteConfig, leak_guard, write_routes
+from craft_lightning.roads.routes import RouteConfig, leak_guard, read_routes, write_routes
 from craft_lightning.roads.sites import finders
 from craft_lightning.roads.suites import PACKAGE
 from craft_lightning.roads.suites.assemble import Assembler, Ground
-from craft_lightning.roads.towns import BUILT_IN, load_town
+from craft_lightning.roads.towns import BUILT_IN, load_town, suite_path
 
 EVALUATION, TRAINING = 5, 20  # routes of each type
 SEED = 220
@@ -32,12 +32,20 @@ def build(
 
     """
     grounds = {name: Ground.of(load_town(name).network) for name in BUILT_IN}
-    judging, learning = Assembler(grounds, finders(), SEED).assemble(evaluation, training)
-    leak_guard(learning, judging)
+    # The suites of single towns were there before.
+    trained, judged = (_single_towns(purpose) for purpose in ("train", "eval"))
+    judging, learning = Assembler(grounds, finders(), SEED).assemble(evaluation, training, trained, judged)
+    leak_guard([*learning, *trained], [*judging, *judged])
     suites = {"embedded-220": judging, "embedded-train": learning}
     for name, routes in suites.items():
         write_routes(folder / f"{name}.xml", routes)
     return suites
+
+
+def _single_towns(purpose: str) -> list[RouteConfig]:
+    """Return the routes of the suites that towns bring along."""
+    paths = [suite_path(f"{town}_{purpose}") for town in BUILT_IN]
+    return [route for path in paths if path is not None for route in read_routes(path)]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ def craftfield() -> TownPlan:
     """Return the plan."""
     main = two_way(*lanes(1), _VERGE, speed=70.0)
     lane = two_way(*lanes(1), _VERGE, speed=60.0)
-    winding = two_way(*lanes(1), _VERGE, speed=50.0)
+    winding = two_way(*lanes(1), _VERGE, centre="solid", speed=50.0)
     ring = Profile((*lanes(1, 4.0), Strip("shoulder", 1.0)), speed=30.0)
     town = Layout("craftfield", kind="rural")
     # Three roads from west to east at y = 190, 0, -190; letters by row, numbers from the west.
@@ -26,7 +26,7 @@ def craftfield() -> TownPlan:
     town.place("B4", 170.0, 0.0, _ROUNDABOUT_REACH)
 
     # The outer road, round the corners of the map.
-    town.road("B1", "A2", main, via=[(-400, 110), (-430, 140), (-400, 190)], radius=[60, 30, 45])
+    town.road("B1", "A2", main, via=[(-400, 90), (-440, 145), (-400, 190)], radius=[60, 35, 60])
     town.road("A2", "A3", main)
     town.road("A3", "A4", main)
     town.road("A4", "B6", main, via=[(400, 190)], radius=70)
@@ -44,13 +44,13 @@ def craftfield() -> TownPlan:
     town.road("B4", "C4", lane, control=(None, YIELD))
     # Winding roads across: a bend to the side ``aside``, metres east, between two smaller ones.
     for start, end, aside, control in (
-        ("A2", "B2", 40, (STOP, STOP)),
-        ("B2", "C2", -40, (STOP, STOP)),
-        ("A3", "B3", 40, (YIELD, STOP)),
-        ("B5", "C5", 35, (STOP, STOP)),
+        ("A2", "B2", 22, (STOP, STOP)),
+        ("B2", "C2", -22, (STOP, STOP)),
+        ("A3", "B3", 22, (YIELD, STOP)),
+        ("B5", "C5", 22, (STOP, STOP)),
     ):
         x, y = town.places[end]
-        via = [(x, y + 130.0), (x + aside, y + 95.0), (x, y + 60.0)]
-        town.road(start, end, winding, via=via, radius=[40, 35, 40], control=control)
+        via = [(x, y + 136.0), (x + aside, y + 95.0), (x, y + 54.0)]
+        town.road(start, end, winding, via=via, radius=[45, 36, 45], control=control)
     town.roundabout("B4", ring)
     return town.plan()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from craft_lightning.roads.towns.plan import SIGNAL, STOP, Arm, Junction, Movement, Road
+from craft_lightning.roads.towns.plan import CROSSWALK, SIGNAL, STOP, Arm, Junction, Movement, Road
 
 _TURN = math.radians(35.0)
 # Ways that turn back more sharply than this do not exist.
@@ -25,13 +25,13 @@ def crossing(name: str, arms: Sequence[Arm], crosswalks: bool = False) -> Juncti
     for source in arms:
         targets = [arm for arm in arms if arm.road is not source.road and arm.lanes(False)]
         if source.lanes(True) and targets:
-            movements += _ways(source, targets)
+            movements += _ways(source, targets, CROSSWALK[1] if crosswalks else 0.0)
     controls = {arm.control for arm in arms}
     kind = "traffic_light" if SIGNAL in controls else "priority_stop" if STOP in controls else "priority"
     return Junction(name, tuple(arms), tuple(movements), kind, crosswalks)
 
 
-def _ways(source: Arm, targets: list[Arm]) -> list[Movement]:
+def _ways(source: Arm, targets: list[Arm], straight: float) -> list[Movement]:
     lanes = source.lanes(True)
     turns = {id(arm): Movement(source, (lanes[0],), arm, (arm.lanes(False)[0],)).turn for arm in targets}
     targets = [arm for arm in targets if abs(turns[id(arm)]) <= _BACK]
@@ -55,7 +55,7 @@ def _ways(source: Arm, targets: list[Arm]) -> list[Movement]:
             edge = _shoulder(source, True), _shoulder(target, False)
             if edge[0] and edge[1]:
                 one, other = [*one, *edge[0]], [*other, *edge[1]]
-        ways.append(Movement(source, tuple(one), target, tuple(other)))
+        ways.append(Movement(source, tuple(one), target, tuple(other), straight))
     return ways
 
 

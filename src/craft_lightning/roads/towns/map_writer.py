@@ -6,14 +6,23 @@ from collections.abc import Sequence
 
 from craft_lightning.roads.towns.curves import Curve
 from craft_lightning.roads.towns.lights import GEO_REFERENCE, TRAFFIC_LIGHT_TYPE
-from craft_lightning.roads.towns.plan import SIGNAL, STOP, YIELD, Arm, Junction, Movement, Road, Strip, TownPlan
+from craft_lightning.roads.towns.plan import (
+    CROSSWALK,
+    SIGNAL,
+    STOP,
+    YIELD,
+    Arm,
+    Junction,
+    Movement,
+    Road,
+    Strip,
+    TownPlan,
+)
 
 SIGN_TYPE = {STOP: "206", YIELD: "205", SIGNAL: TRAFFIC_LIGHT_TYPE}
 _SIGN_NAME = {STOP: "Stop", YIELD: "Yield", SIGNAL: "Signal"}
 # Metres before the end of its road at which a sign stands.
 _BEFORE_END = 0.05
-# A crosswalk's near and far edge, metres beyond the end of an arm; SUMO's crossings lie there too.
-CROSSWALK = 0.5, 3.5
 
 _Element = ElementTree.Element
 

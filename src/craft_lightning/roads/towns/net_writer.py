@@ -5,8 +5,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from craft_lightning.roads.towns.map_writer import CROSSWALK
-from craft_lightning.roads.towns.plan import Arm, Junction, Movement, Road, Strip, TownPlan
+from craft_lightning.roads.towns.plan import CROSSWALK, Arm, Junction, Movement, Road, Strip, TownPlan
 
 # Right of way: drivers of a lower number wait.
 _MAJOR, _MINOR = 10, 5

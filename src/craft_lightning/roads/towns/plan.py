@@ -7,10 +7,13 @@ story about lanes, signs and lights. Frame: world frame, metres, radians.
 import dataclasses
 import math
 
-from craft_lightning.roads.towns.curves import Curve, Pose, connect
+from craft_lightning.roads.towns.curves import Curve, Pose, advance, connect
 
 STOP, YIELD, SIGNAL = "stop", "yield", "signal"
 """How the drivers of a minor arm are told to wait, and arms with a light."""
+
+CROSSWALK = 0.5, 3.5
+"""Near and far edge of a crosswalk, metres beyond the end of its arm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Movement:
         lanes_in: places of the strips it comes from, from the left to the right.
         target: arm that it goes to.
         lanes_out: places of the strips it goes to.
+        straight: metres at both ends on which it does not turn yet, for crosswalks to lie on.
 
     """
 
@@ -123,10 +127,15 @@ class Movement:
     lanes_in: tuple[int, ...]
     target: Arm
     lanes_out: tuple[int, ...]
+    straight: float = 0.0
 
     def curve(self) -> Curve:
         """Return its left edge."""
-        return connect(self.source.pose(self.lanes_in[0], True), self.target.pose(self.lanes_out[0], False))
+        start, end = self.source.pose(self.lanes_in[0], True), self.target.pose(self.lanes_out[0], False)
+        if not self.straight:
+            return connect(start, end)
+        inner = connect(advance(start, self.straight, 0.0), advance(end, -self.straight, 0.0))
+        return Curve(start, ((self.straight, 0.0), *inner.pieces, (self.straight, 0.0)))
 
     @property
     def turn(self) -> float:

@@ -14,7 +14,7 @@ from craft_lightning.simulation.scenarios.parameters import number, place, side
 from craft_lightning.simulation.scenarios.stage import Stage, Track, route_position
 from craft_lightning.simulation.scenarios.tracks import beside, chain, free_lane, roadside, track
 
-_REACTION, _BRAKING = 1.0, 5.0  # s and m/s2 that an attentive driver is left
+_REACTION, _BRAKING = 1.5, 5.0  # s and m/s2 that an attentive driver is left
 _SWING = 13.0  # metres of way in which a vehicle that starts from standstill changes lane
 _LEAVING = 9.0  # m/s at which it drives on
 
@@ -79,7 +79,7 @@ class ParkingCutIn(_PullOut):
     Parameters, as in Bench2Drive's route files: ``direction`` side on which it is parked (right).
 
     The car stands 30 metres behind the trigger point, the one that hides it 8 metres before it. It begins when an
-    attentive driver has a second, and then to brake with 5 m/s2; a forecast that takes what stands for standing is
+    attentive driver has a second and a half, and then to brake with 5 m/s2; a forecast that takes who stands to stay is
     wrong. Drawn from the seed: models, up to 3 metres of place, a quarter of a second.
     """
 

@@ -21,6 +21,7 @@ SOURCE = 3.0  # metres of path at which vehicles appear
 _SINK = 3.0  # metres before the path's end at which they go
 _FOLLOW_BRAKING, _LATE_BRAKING = 3.5, 6.0  # m/s2 spent behind the flow's own and on others in the way
 _STANDSTILL = 2.0  # metres kept behind whoever stands
+_TAKEN = 1.6  # metres from the path to a mover's middle from which on it has taken the lane
 _ROOM = 0.95  # metres from the path to a vehicle's side
 
 
@@ -116,8 +117,8 @@ class Flow:
         self._models: list[str] = []
         self._max_steer: dict[str, float] = {}
         self._poses = np.zeros((0, 3))
-        self._gap = 0.0
-        self._platoon = int(stage.rng.integers(pattern.platoon[0], pattern.platoon[1] + 1))
+        self._due = 0.0  # metres that the flow moves on until the next vehicle appears
+        self._new_platoon()
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
@@ -182,6 +183,8 @@ class Flow:
         s, left, distance = path.nearest(corners[..., 0], corners[..., 1])
         level = np.abs(view.z[rows] - path.xyz[np.clip(s[:, 0].astype(int), 0, len(path.xyz) - 1), 2]) < 5.0
         inside = (left.min(1) < _ROOM) & (left.max(1) > -_ROOM) & (distance.min(1) < 6.0) & level
+        # Others are expected to give way: a mover counts once most of it is in the lane, not when its nose is.
+        inside &= (np.abs(left.mean(1)) < _TAKEN) | (np.abs(view.speed[rows]) < 0.5)
         rows, first = rows[inside], s[inside].min(1)
         along = path.at(s[inside].mean(1))
         speed = view.vx[rows] * along[:, 2] + view.vy[rows] * along[:, 3]
@@ -189,33 +192,60 @@ class Flow:
 
     # -- coming ----------------------------------------------------------------------------------------------------
 
-    def _appear(self, bodies: np.ndarray) -> None:
-        """Let the next vehicle appear if the last one is far enough and the source is free."""
-        if self.ids and self.s[-1] - self.source < self._gap:
-            return
-        stage = self.stage
-        pace = free = self.scale * float(self.path.pace[int(self.source)])
-        near = bodies[(bodies[:, 0] > self.source - 6.0) & (bodies[:, 0] < self.source + 40.0)]
+    def fill(self, anchor: float, ahead: bool) -> None:
+        """Begin with vehicles on the path already: one at ``anchor`` metres and others at the flow's distances.
+
+        Args:
+            anchor: metres of path of one of them.
+            ahead: whether there are vehicles in front of it as well, up to the path's end.
+
+        """
+        bodies = self._bodies()
+        places, last = [anchor], self.path.length - 2.0 * _SINK
+        while ahead and places[0] < last:
+            places.insert(0, places[0] + self._draw_gap())
+        self._new_platoon()
+        while places[-1] > self.source:
+            places.append(places[-1] - self._draw_gap())
+        for s in places:
+            if self.source <= s <= last:
+                self._appear(bodies, s)
+        # Those that would stand before the source come later.
+        coming = [self.source - s for s in places if s < self.source]
+        self._due = coming[0] if coming else 0.0
+
+    def _appear(self, bodies: np.ndarray, s: float | None = None) -> None:
+        """Let a vehicle appear, at the source if it is due, or at ``s``; not where it has no room."""
+        if s is None:
+            self._due -= self.scale * self.pattern.speed * TRACKER_SECONDS
+            if self._due > 0.0:
+                return
+        place = self.source if s is None else s
+        stage, line = self.stage, self.path
+        free = self.scale * float(line.pace[int(place)])
+        pace = free
+        near = bodies[(bodies[:, 0] > place - 9.0) & (bodies[:, 0] < place + 40.0)]
         if len(near):
-            room = near[:, 0] - self.source - 2.5 - _STANDSTILL
+            room = near[:, 0] - place - 2.5 - _STANDSTILL
             pace = min(pace, float(_safe(room, near[:, 1], _FOLLOW_BRAKING).min()) if room.min() > 0.0 else 0.0)
         if self.ids:
-            room = self.s[-1] - self.source - 5.0 - _STANDSTILL
-            pace = min(pace, float(_safe(np.array([room]), self.speed[-1:], _FOLLOW_BRAKING)[0]))
+            room = np.array([self.s[-1] - place - 5.0 - _STANDSTILL])
+            pace = min(pace, float(_safe(room, self.speed[-1:], _FOLLOW_BRAKING)[0]))
         if pace < 0.4 * free:
             return
         if not self._models:
             self._models = models(stage.session, self._fleet)
         model = self._models[int(stage.rng.integers(len(self._models)))]
-        x, y, z, yaw = self.path.pose(self.source)
+        x, y, z, yaw = line.pose(place)
         cx, cy, degrees = pose_to_carla(x, y, yaw)
-        place = carla.Transform(carla.Location(cx, cy, z + 0.3), carla.Rotation(yaw=degrees))
-        vehicle = stage.session.try_spawn(stage.session.blueprint(model), place)
+        spot = carla.Transform(carla.Location(cx, cy, z + 0.3), carla.Rotation(yaw=degrees))
+        vehicle = stage.session.try_spawn(stage.session.blueprint(model), spot)
         if vehicle is None:
             return
         stage.actors.append(vehicle)
         vehicle.set_target_velocity(carla.Vector3D(pace * math.cos(yaw), -pace * math.sin(yaw), 0.0))
-        self._admit(int(vehicle.id), pace, self._steering(model, vehicle), (x, y, yaw))
+        self._admit(int(vehicle.id), pace, self._steering(model, vehicle), (x, y, yaw), place)
+        self._due = self._draw_gap()
 
     def _steering(self, model: str, vehicle: Any) -> float:
         """Return the greatest steering angle of a model, radians."""
@@ -225,19 +255,27 @@ class Flow:
             self._max_steer[model] = angle if 0.2 < angle < 1.6 else 1.2
         return self._max_steer[model]
 
-    def _admit(self, actor_id: int, pace: float, steer: float, pose: tuple[float, float, float]) -> None:
-        """Take a new vehicle in and draw the distance to the next one."""
-        pattern, rng = self.pattern, self.stage.rng
+    def _admit(self, actor_id: int, pace: float, steer: float, pose: tuple[float, float, float], s: float) -> None:
+        """Take a new vehicle in."""
         self.born += 1
         self.ids = [*self.ids, actor_id]
-        for name, value in (("s", self.source), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
+        for name, value in (("s", s), ("left", 0.0), ("speed", pace), ("length", 4.5), ("steer", steer)):
             setattr(self, name, np.append(getattr(self, name), value))
         self._poses = np.concatenate([self._poses, [pose]])
-        self._gap = float(rng.uniform(pattern.nearest, pattern.farthest))
+
+    def _new_platoon(self) -> None:
+        low, high = self.pattern.platoon
+        self._platoon = int(self.stage.rng.integers(low, high + 1))
+
+    def _draw_gap(self) -> float:
+        """Draw the metres between two vehicles; behind the last one of a platoon there is an opening."""
+        pattern, rng = self.pattern, self.stage.rng
+        gap = float(rng.uniform(pattern.nearest, pattern.farthest))
         self._platoon -= 1
         if self._platoon <= 0:
-            self._platoon = int(rng.integers(pattern.platoon[0], pattern.platoon[1] + 1))
-            self._gap += float(rng.uniform(*pattern.opening)) * pattern.speed
+            self._new_platoon()
+            gap += float(rng.uniform(*pattern.opening)) * pattern.speed
+        return gap
 
     # -- driving ---------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,15 @@ class FlowPath:
         index = min(max(round(s), 0), len(self.line) - 1)
         return x, y, z, float(np.arctan2(self.line[index, 3], self.line[index, 2]))
 
+    def earlier(self, s: float, seconds: float) -> float:
+        """Return the metres of path ``seconds`` before ``s``, less than 0 before its beginning."""
+        last = min(max(int(s), 0), len(self.pace) - 1)
+        clock = np.concatenate([[0.0], np.cumsum(1.0 / self.pace)[:last]])
+        begin = float(clock[-1]) - seconds
+        if begin < 0.0:
+            return begin * float(self.pace[0])
+        return float(np.interp(begin, clock, np.arange(len(clock))))
+
     def follow(self, x: np.ndarray, y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the metres of path [V] and the metres to its left [V] of vehicles that were at ``s`` [V] lately."""
         last = len(self.line) - 1

@@ -5,7 +5,7 @@ import numpy as np
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.junctions import LEFT, RIGHT, STRAIGHT
 from craft_lightning.simulation.scenarios.base import Scenario
-from craft_lightning.simulation.scenarios.flow import Flow, FlowPattern
+from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_base import FlowScenario
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.junction_ahead import JunctionAhead
@@ -25,6 +25,7 @@ class JunctionFlow(FlowScenario):
     """
 
     wishes: tuple[Wish, ...] = ()
+    established = False
 
     def make_flows(self) -> list[Flow]:
         """Return the one flow."""
@@ -38,13 +39,17 @@ class JunctionFlow(FlowScenario):
                 "trigger point; move the trigger point in the route file"
             )
         chosen = found[int(stage.rng.integers(len(found)))]
-        points, _ = ahead.path(chosen, _SOURCE, _SINK)
+        points, self._entry = ahead.path(chosen, _SOURCE, _SINK)
         if ahead.junctions.signalised(ahead.movement):
             self.lights = JunctionLights(stage, ahead.junctions, ahead.movement)
             self.lights.green |= self.lights.of([chosen])
         path = FlowPath(points, pattern.speed)
         self.until_exit = ahead.exit
         return [Flow(stage, path, pattern)]
+
+    def farthest(self, flow: Flow) -> float:
+        """Return the metres of path up to which vehicles may appear: 12 m before the junction."""
+        return max(self._entry - 12.0, SOURCE)
 
     def prepare(self) -> None:
         """Plan the flow; it ebbs once the ego is out of the junction, lights are held as long."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from craft_lightning.roads.routes import ScenarioConfig
     from craft_lightning.roads.routing import Route
 
-_BEHIND = 70.0  # metres behind the ego from which the traffic comes
+_BEHIND = 90.0  # metres behind the ego from which the traffic comes
+_FIRST = 45.0  # metres behind the ego at which the first car appears
 
 
 class ParkingExit(Scenario):
@@ -72,7 +73,7 @@ class ParkingExit(Scenario):
             return over
         low, high = self.flow
         speed = min(self.speed, stage.speed_limit(self.begin), 10.0)
-        room = way.end - 150.0 - 12.0
+        room = way.end - 150.0 - _FIRST
         return until("traffic", over, Flow(stage, way, (low, 2.0 * high), speed, self.lasting, max(room, 1.0)))
 
 

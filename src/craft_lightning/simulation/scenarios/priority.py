@@ -7,17 +7,16 @@ from py_trees.common import Status
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.junctions import LEFT, RIGHT, STRAIGHT, Movement
 from craft_lightning.simulation.intentions import Intention
+from craft_lightning.simulation.scenarios.approach import Approach
 from craft_lightning.simulation.scenarios.base import Action, Scenario, parameter
 from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.junction_ahead import JunctionAhead
 from craft_lightning.simulation.scenarios.lights import JunctionLights
 from craft_lightning.simulation.scenarios.stage import Stage
-from craft_lightning.simulation.speed_profile import SpeedParameters, speed_limits
 
 _SIDES = {"left": LEFT, "right": RIGHT, "opposite": STRAIGHT}
 _BEFORE, _AFTER = 75.0, 40.0  # metres of the other's path before and behind the junction
-_EGO_FRONT = 2.4  # metres from the ego's centre to its front, about
 _NEAREST = 15.0  # metres before the junction at which the other may appear at the latest
 _COMMITTED = 2.6  # seconds before the meeting from which on the other does not adapt any more
 
@@ -61,8 +60,7 @@ class PriorityTaker(Scenario):
         first = int(near[0]) if len(near) else int(distance.argmin())
         self.meeting, self.other_meeting = float(stage.s[inside][first]), float(s[first])
         self.exit = ahead.exit
-        legal = np.asarray(stage.route.speed_limit, dtype=np.float64)
-        self._limits = speed_limits(stage.xy, stage.s, legal, SpeedParameters())
+        self._approach = Approach(stage)
         self.flow = Flow(stage, path, FlowPattern(self.base, 30.0, 30.0), total=1)
         self.lights: JunctionLights | None = None
         if ahead.junctions.signalised(ahead.movement):
@@ -70,10 +68,7 @@ class PriorityTaker(Scenario):
 
     def arrival(self) -> float:
         """Return the seconds until the ego's front is at the meeting if nobody holds it up, the jitter included."""
-        stage = self.stage
-        way = (stage.s >= stage.ego_s + _EGO_FRONT) & (stage.s < self.meeting)
-        pace = np.minimum(np.maximum(self._limits[way], 2.0), max(stage.ego_speed, 3.0) + 1.5)
-        return float((1.0 / pace).sum()) + self.jitter
+        return self._approach.seconds(self.meeting) + self.jitter
 
     def trigger_condition(self) -> bool:
         """Whether the ego is at the trigger point."""

@@ -1,0 +1,267 @@
+"""Evaluation over several towns in real worlds: a route's result is its own, and a killed run is continued."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from craft_lightning.errors import CraftError
+from craft_lightning.metrics.documents import read_document
+from craft_lightning.metrics.motion import FILE_NAME, read_motion
+from craft_lightning.metrics.records import RouteRecord
+from craft_lightning.module import CraftModule
+from craft_lightning.objectives.proxy import CounterfactualProxy
+from craft_lightning.roads.routes import read_routes, write_routes
+from craft_lightning.roads.suites import suite_file
+from craft_lightning.rollouts.datamodule import DrivingDataModule
+from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS
+from craft_lightning.testing.tiny import TinyVocabularyPolicy
+
+pytestmark = pytest.mark.timeout(900)
+NOT_NUMBERS = ("duration_system_s", "attempts")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    """Four routes, two towns in turn."""
+    routes = read_routes(suite_file("embedded-220"))
+    chosen = [next(route for route in routes if route.town == town) for town in ("craftville", "craftside")]
+    chosen += [[route for route in routes if route.town == town][1] for town in ("craftville", "craftside")]
+    path = tmp_path_factory.mktemp("suite") / "four.xml"
+    write_routes(path, chosen)
+    return path
+
+
+def module(suite, **changes):
+    arguments = {"worlds": 2, "vehicles": 5, "walkers": 0, "seed": 3, "progress": False, "suite": str(suite)}
+    data = DrivingDataModule(**{**arguments, **changes})
+    data.setup()
+    return data
+
+
+def numbers(record):
+    values = record.to_dict() if isinstance(record, RouteRecord) else dict(record)
+    return {name: value for name, value in values.items() if name not in NOT_NUMBERS}
+
+
+@pytest.fixture(scope="module")
+def policy():
+    torch.manual_seed(0)
+    return TinyVocabularyPolicy()
+
+
+@pytest.fixture(scope="module")
+def kept(suite, policy, tmp_path_factory):
+    """One whole evaluation, kept: the folder, and the records that were returned."""
+    folder = tmp_path_factory.mktemp("kept")
+    data = module(suite, results=str(folder))
+    try:
+        records = data.evaluate(policy, "evaluate")
+    finally:
+        data.close()
+    return folder, records
+
+
+def test_a_world_that_goes_from_town_to_town_leaves_the_results_of_one_that_stays(suite, policy, kept):
+    data = module(suite, worlds=1)
+    try:
+        alone = data.drive(policy, "evaluate")
+    finally:
+        data.close()
+    keys = set(alone[0]) - set(NOT_NUMBERS)
+    for one, other in zip(alone, kept[1], strict=True):
+        assert {key: one[key] for key in keys} == {key: other[key] for key in keys}
+    assert [record["town"] for record in alone] == ["craftville", "craftside"] * 2
+
+
+def test_the_folder_holds_what_the_fields_tools_read(suite, kept):
+    folder, records = kept
+    document = read_document(folder / RESULTS)
+    assert document.protocol == "bench2drive-star"
+    assert document.stamp.suite == suite.name
+    assert [numbers(record) for record in document.records] == [
+        numbers(RouteRecord.from_dict(record)) for record in records
+    ]
+    for record in document.records:
+        motion = read_motion(folder / MOTIONS / record.save_name / FILE_NAME)
+        # One sample a tick; decisions are cut where the route ends.
+        assert len(motion) == pytest.approx(record.duration_s / 0.05, abs=2.0)
+        assert np.allclose(np.linalg.norm(motion.forward_vector, axis=1), 1.0)
+        assert np.abs((motion.forward_vector * motion.right_vector).sum(1)).max() < 1e-5
+        assert record.scenario_name
+        assert record.attempts == 1
+
+
+def test_what_is_there_already_is_not_driven_again(suite, policy, kept, monkeypatch):
+    folder, records = kept
+    data = module(suite, results=str(folder))
+    monkeypatch.setattr(DrivingDataModule, "pool", property(lambda self: pytest.fail("a world was started")))
+    assert [numbers(RouteRecord.from_dict(record)) for record in data.evaluate(policy, "evaluate")] == [
+        numbers(RouteRecord.from_dict(record)) for record in records
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"seed": 4}, "seed"), ({"protocol": "bench2drive"}, "rules"), ({"vehicles": 6}, "vehicles")],
+)
+def test_another_runs_folder_is_refused_and_left_alone(suite, policy, kept, changes, field):
+    folder, _ = kept
+    before = (folder / RESULTS).read_bytes()
+    with pytest.raises(CraftError, match=rf"data\.results: .* holds results with {field}="):
+        module(suite, results=str(folder), **changes).evaluate(policy, "evaluate")
+    assert (folder / RESULTS).read_bytes() == before
+
+
+def test_another_policys_folder_is_refused(suite, policy, kept):
+    other = TinyVocabularyPolicy()
+    with torch.no_grad():
+        other.head.weight += 1.0
+    data = module(suite, results=str(kept[0]))
+    with pytest.raises(CraftError, match="holds results with weights="):
+        data.evaluate(other, "evaluate")
+
+
+@pytest.mark.slow
+def test_a_run_that_breaks_off_goes_on_with_the_same_numbers(suite, policy, kept, tmp_path):
+    """An exception in the middle: what was kept stays, what was on the way is driven again and counted."""
+    data = module(suite, results=str(tmp_path))
+
+    class Stop(Exception):
+        pass
+
+    def stop(record):
+        raise Stop
+
+    from craft_lightning.rollouts import worlds
+
+    real = worlds.drive_routes
+
+    def once(*arguments, **named):
+        return real(*arguments[:5], stop, *arguments[6:], **named)
+
+    worlds.drive_routes = once
+    try:
+        with pytest.raises(Stop):
+            data.evaluate(policy, "evaluate")
+    finally:
+        worlds.drive_routes = real
+        data.close()
+    assert len(read_document(tmp_path / RESULTS).records) == 1
+    data = module(suite, results=str(tmp_path))
+    try:
+        records = data.evaluate(policy, "evaluate")
+    finally:
+        data.close()
+    assert [numbers(RouteRecord.from_dict(one)) for one in records] == [
+        numbers(RouteRecord.from_dict(one)) for one in kept[1]
+    ]
+    assert sorted(record["attempts"] for record in records) == [1, 1, 1, 2]
+    assert sum(json.loads((tmp_path / ATTEMPTS).read_text()).values()) == 5
+
+
+class Seen(Callback):
+    """Keeps the towns of every mini-batch."""
+
+    def __init__(self):
+        self.towns = set()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.towns |= set(batch.scene.town.tolist())
+
+
+@pytest.mark.slow
+def test_training_in_two_towns_scores_every_state_on_its_own_grid(suite, policy, tmp_path):
+    data = DrivingDataModule(
+        **{"worlds": 2, "transitions": 24, "passes": 1, "batch_size": 8, "vehicles": 5, "walkers": 0},
+        **{"training_suite": str(suite), "suite": str(suite), "progress": False},
+        allow_training_on_evaluation_routes=True,
+    )
+    proxy, seen = CounterfactualProxy(), Seen()
+    proxy.name = "proxy"
+    trainer = Trainer(
+        **{"default_root_dir": tmp_path, "accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 0},
+        **{"logger": False, "enable_progress_bar": False, "enable_model_summary": False},
+        enable_checkpointing=False,
+        callbacks=[proxy, seen],
+    )
+    try:
+        trainer.fit(CraftModule(copy.deepcopy(policy)), datamodule=data)
+    finally:
+        data.close()
+    assert seen.towns == {0, 1}
+    assert [grid.name for grid in data.grids] == ["craftside", "craftville"]
+    assert data.protocol.trained_on_evaluation
+
+
+@pytest.mark.slow
+def test_lightning_test_killed_half_way_and_run_again_ends_with_the_same_numbers(suite, tmp_path):
+    words = [sys.executable, "-m", "craft_lightning", "test", "--config", "craft_vocabulary", f"--data.suite={suite}"]
+    words += ["--data.worlds=2", "--data.vehicles=5", "--data.walkers=0", "--data.progress=false"]
+
+    def start(folder):
+        return subprocess.Popen([*words, f"--data.results={folder}"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    killed = start(cut)
+    wait_for(lambda: (cut / RESULTS).exists() and len(read_document(cut / RESULTS).records) >= 1)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    done = len(read_document(cut / RESULTS).records)
+    assert 1 <= done < 4
+    resumed, straight = start(cut), start(whole)
+    output = resumed.communicate(timeout=600)[0]
+    straight.communicate(timeout=600)
+    assert (resumed.returncode, straight.returncode) == (0, 0)
+    assert "driving score" in output
+    assert "test/driving_score" in output
+    found, wanted = (read_document(folder / RESULTS).records for folder in (cut, whole))
+    assert [numbers(record) for record in found] == [numbers(record) for record in wanted]
+    assert max(record.attempts for record in found) == 2
+    score = subprocess.run(
+        [sys.executable, "-m", "craft_lightning", "score", str(cut / RESULTS), str(whole / RESULTS), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = (json.loads(line) for line in score.stdout.splitlines())
+    assert first["driving_score"] == second["driving_score"]
+    assert first["routes_evaluated"] == 4
+
+
+def wait_for(condition, seconds=300.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_two_processes_never_write_one_folder(suite, policy, kept):
+    folder, _ = kept
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', "
+            "flush=True); time.sleep(60)",
+            str(Path(folder) / "run" / "lock"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        holder.stdout.readline()
+        with pytest.raises(CraftError, match=r"data\.results: another process writes"):
+            module(suite, results=str(folder)).evaluate(policy, "evaluate")
+    finally:
+        holder.kill()
+        holder.wait()
