@@ -23,6 +23,7 @@ TRAINING = {
 }
 TOOLS = {
     "routes": "generate a route file for a town",
+    "benchmark": "run the benchmarks of a checkout and print one table",
     "merge": "merge the result files of a folder into one, each route once",
     "score": "print the scores of result files, anybody's",
     "clip": "play one scenario type and write a short moving picture",
