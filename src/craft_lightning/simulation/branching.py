@@ -13,11 +13,10 @@ from typing import Literal
 
 import carla
 import numpy as np
+from scipy.spatial import cKDTree
 
 from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError, WorldError
-from craft_lightning.roads.routing import RoutePlanner
-from craft_lightning.roads.towns import Town
 from craft_lightning.simulation.criteria import Incident
 from craft_lightning.simulation.criteria_lanes import GridProbe
 from craft_lightning.simulation.episode import RouteEpisode, StepResult
@@ -27,8 +26,9 @@ from craft_lightning.simulation.prediction import LanePaths
 from craft_lightning.simulation.side_channel import SideChannel
 from craft_lightning.simulation.view import WorldView
 
-# What an episode refers to and never changes, or changes only as a cache.
-SHARED: tuple[type, ...] = (Town, RoutePlanner, BirdsEye, LanePaths, GridProbe)
+# What an episode refers to and never changes, or changes only as a cache: the map, and what was made of it.
+SHARED: tuple[type, ...] = (BirdsEye, LanePaths, GridProbe, cKDTree)
+SHARED_MODULES = ("craft_lightning.roads.",)
 _CONTROLLED: tuple[type, ...] = (carla.Vehicle, carla.Walker)
 _TICKS_PER_POSE = round(TRACKER_SECONDS / TICK_SECONDS)
 _LOOK = 0.0001  # seconds between two looks for the restored snapshot
@@ -80,7 +80,7 @@ class Moment:
 
     def __init__(self, episode: RouteEpisode, channel: SideChannel) -> None:
         self._episode, self._channel = episode, channel
-        self._memento = Memento(episode, SHARED, _CONTROLLED)
+        self._memento = Memento(episode, SHARED, SHARED_MODULES, _CONTROLLED)
         self._controls = [(actor, actor.get_control()) for actor in self._memento.found]
         # Controls travel on a connection of their own; one that is late would steer the wrong world.
         episode.session.settle()

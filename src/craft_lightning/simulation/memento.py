@@ -45,6 +45,7 @@ class Memento:
     Args:
         root: where to begin.
         shared: further classes whose objects never change, or whose changes do no harm (caches).
+        shared_modules: beginnings of the names of modules all of whose classes are such.
         collect: classes of which every object that is met goes into ``found``.
 
     Attributes:
@@ -55,8 +56,14 @@ class Memento:
 
     """
 
-    def __init__(self, root: object, shared: tuple[type, ...] = (), collect: tuple[type, ...] = ()) -> None:
-        self._shared, self._collect = shared, collect
+    def __init__(
+        self,
+        root: object,
+        shared: tuple[type, ...] = (),
+        shared_modules: tuple[str, ...] = (),
+        collect: tuple[type, ...] = (),
+    ) -> None:
+        self._shared, self._shared_modules, self._collect = shared, shared_modules, collect
         self.found: list[Any] = []
         self._seen: dict[int, object] = {}
         self._kinds: dict[type, Callable[[Any], Iterator[Any]] | None] = {}
@@ -98,6 +105,8 @@ class Memento:
         if issubclass(kind, self._collect):
             return self._meet
         if issubclass(kind, (*_IMMUTABLE, *self._shared)) or kind.__module__.split(".")[0] in _CLIENT:
+            return None
+        if kind.__module__.startswith(self._shared_modules):
             return None
         if dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             return None

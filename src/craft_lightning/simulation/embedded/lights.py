@@ -100,7 +100,8 @@ class LightBoard:
         self._since = np.zeros(len(lights))
         self._in_order = lights
         self._volumes = np.array([_volume(light.place) for light in lights]).reshape(-1, 9)
-        self._rows = np.zeros(0, np.int64)
+        self._reach = np.hypot(self._volumes[:, 6], self._volumes[:, 7])
+        self._rows: np.ndarray | slice = np.zeros(0, np.int64)
         self._version = -1
         self._of_program: dict[str, list[Light]] = {name: [] for name in self.plans}
         for light in lights:
@@ -195,12 +196,20 @@ class LightBoard:
             found = self._times[light.actor] = green, yellow, red
         return found
 
-    def light_at(self, vehicle: Actor) -> int:
-        """Return the id of the light whose trigger volume a vehicle is in, heading for its stop line; 0 for none."""
+    def light_at(self, vehicle: Actor) -> tuple[int, float]:
+        """Find the light whose trigger volume a vehicle is in, heading for its stop line.
+
+        Returns:
+            The light's id, 0 for none, and how many metres the vehicle can drive before it can be in any other.
+
+        """
         if not self.lights:
-            return 0
+            return 0, math.inf
         yaw = math.radians(vehicle.motion[YAW])
         apart = np.array(vehicle.motion[:2]) - self._volumes[:, :2]
+        free = float((np.abs(apart).max(1) - self._reach).min()) - vehicle.extent[0]
+        if free > 0.0:
+            return 0, free
         across, along = self._volumes[:, 2:4], self._volumes[:, 4:6]
         inside = (
             (np.abs((apart * across).sum(1)) < self._volumes[:, 6])
@@ -209,7 +218,7 @@ class LightBoard:
             & (np.abs(vehicle.motion[Z] - self._volumes[:, 8]) < 5.0)
         )
         found = int(inside.argmax())
-        return self._in_order[found].actor if inside[found] else 0
+        return (self._in_order[found].actor if inside[found] else 0), 0.0
 
     def group(self, actor: int) -> list[int]:
         """Return the ids of the lights of the same program, in order; a light without program is alone."""
@@ -240,7 +249,10 @@ class LightBoard:
         if not self.lights:
             return
         if self._version != actors.version:
-            self._rows = np.array([actors.index[actor] for actor in self.lights])
+            rows = np.array([actors.index[actor] for actor in self.lights])
+            # The lights of a town come one after the other; a slice is many times faster than a list of rows.
+            together = bool((np.diff(rows) == 1).all())
+            self._rows = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
             self._version = actors.version
         for light in self.changed:
             row = actors.rows[actors.index[light.actor]]

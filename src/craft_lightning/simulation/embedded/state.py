@@ -64,7 +64,7 @@ class Actor:
         light_state: vehicle light bits.
         speed_limit: of the lane a client-controlled vehicle is on [m/s].
         near_light: id of the traffic light in whose trigger volume it is, 0 for none; ``looked_from`` where it was when
-            that was last found out.
+            that was last found out, and ``look_after`` how far it can drive until it must be found out again [m].
 
     """
 
@@ -97,6 +97,7 @@ class Actor:
     speed_limit: float = 0.0
     near_light: int = 0
     looked_from: tuple[float, float] = (float("inf"), float("inf"))
+    look_after: float = 0.0
 
     @property
     def driven(self) -> bool:

@@ -195,8 +195,9 @@ class World:
             row["gear"] = control.gear if control.manual_gear else _gear(actor)
             row["speed_limit"] = 3.6 * actor.speed_limit
             x, y = actor.motion[X], actor.motion[Y]
-            if abs(x - actor.looked_from[0]) + abs(y - actor.looked_from[1]) > LIGHT_LOOK_AFTER:
-                actor.near_light, actor.looked_from = self.board.light_at(actor), (x, y)
+            if abs(x - actor.looked_from[0]) + abs(y - actor.looked_from[1]) > actor.look_after:
+                (actor.near_light, free), actor.looked_from = self.board.light_at(actor), (x, y)
+                actor.look_after = max(free - LIGHT_LOOK_AFTER, LIGHT_LOOK_AFTER)
             row["has_light"], row["near_light"] = actor.near_light != 0, actor.near_light
             # Without a light CARLA's vehicles report green.
             row["near_light_state"] = self.board.lights[actor.near_light].state if actor.near_light else wire.GREEN
