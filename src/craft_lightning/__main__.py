@@ -29,7 +29,6 @@ TOOLS = {
     "clip": "play one scenario type and write a short moving picture",
     "gallery": "play all scenario types and write a page of moving pictures",
     "audit": "execute candidates in branches of the world and hold the proxy against them",
-    "benchmark": "run the benchmarks of a checkout and print one table",
 }
 
 
