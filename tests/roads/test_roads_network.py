@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 from craft_lightning.roads.kinds import DRIVING, SHOULDER
 from craft_lightning.roads.matching import LaneMatcher
 from craft_lightning.roads.network import RoadNetwork
+from craft_lightning.roads.towns import load_town
 
 
 def test_a_straight_road_is_what_the_file_says(make_network):
@@ -154,3 +155,30 @@ def test_matching_a_pose_to_a_lane(make_network):
     assert [int(network.lane_id[match.lane]) for match in westward] == [1]
     assert westward[0].s == pytest.approx(59.7, abs=0.02)
     assert matcher.matches(40.3, 30.0, None, 6.0) == []
+
+
+def test_lane_types_and_signs_are_named(make_network):
+    network = make_network(right=2, shoulder=1.0)
+    assert dict(zip(network.lane_id.tolist(), network.lane_type.tolist(), strict=True)) == {
+        1: "driving",
+        -1: "driving",
+        -2: "driving",
+        -3: "shoulder",
+    }
+    assert network.sign_xy.shape == (0, 4)
+    assert not len(network.stop_lane)
+    assert not len(network.yield_lane)
+
+
+def test_sign_lines_lie_across_the_ends_of_their_lanes(cache):
+    network = load_town("craftfield").network
+    assert set(network.stop_lane.tolist()).isdisjoint(network.yield_lane.tolist())
+    assert sorted(network.sign_lane.tolist()) == sorted([*network.stop_lane.tolist(), *network.yield_lane.tolist()])
+    for row, lane in enumerate(network.sign_lane):
+        x, y, heading = (
+            float(values[network.lane_start[lane + 1] - 1]) for values in (network.x, network.y, network.heading)
+        )
+        x0, y0, x1, y1 = network.sign_xy[row]
+        assert (0.5 * (x0 + x1), 0.5 * (y0 + y1)) == pytest.approx((x, y), abs=1e-6)
+        assert np.hypot(x1 - x0, y1 - y0) == pytest.approx(3.5, abs=0.01)
+        assert (x0 - x) * -np.sin(heading) + (y0 - y) * np.cos(heading) > 1.7, "the first end is the left one"

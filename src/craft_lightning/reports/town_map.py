@@ -1,7 +1,8 @@
 """A whole town from above: ``python -m craft_lightning.reports.town_map TOWN PICTURE``."""
 
-import argparse
 import itertools
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from craft_lightning.errors import CraftError
 from craft_lightning.roads.signals import STOP_SIGN
+from craft_lightning.roads.towns import load_town
 
 if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
@@ -72,16 +75,15 @@ def _lanes(axes: Axes, network: "RoadNetwork") -> None:
     axes.add_collection(LineCollection(marks, colors="#ffffff", linewidths=0.5, linestyles=styles))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Draw a built-in town, or one of a file."""
-    from craft_lightning.roads.towns import load_town
-
-    parser = argparse.ArgumentParser(description="Draw a town from above.")
-    parser.add_argument("town", help="built-in name or path of an .xodr file")
-    parser.add_argument("picture", type=Path, help="PNG file to write")
-    options = parser.parse_args(arguments)
-    print(draw_town(load_town(options.town).network, options.picture))
+def main(arguments: Sequence[str]) -> None:
+    """Draw a built-in town, or one of a file: TOWN PICTURE."""
+    if len(arguments) != 2:
+        raise CraftError("give a town (built-in name or path of an .xodr file) and the PNG file to write")
+    print(draw_town(load_town(arguments[0]).network, arguments[1]))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(sys.argv[1:])
+    except CraftError as error:
+        sys.exit(f"error: {error}")

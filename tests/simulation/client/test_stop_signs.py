@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from craft_lightning.roads.towns import load_town
 from craft_lightning.simulation.stop_signs import StopSignCriterion, StopZone, stop_zones
 
 ZONE = StopZone(x=50.0, y=-1.75, heading=0.0, half_length=4.0, half_width=1.75)
@@ -68,3 +69,16 @@ def test_zones_end_where_the_approach_ends(inside):
     assert (zone.half_length, zone.half_width) == (3.0, 1.75)
     assert zone.holds(10.0, -19.9, -np.pi / 2)
     assert not zone.holds(10.0, -20.1, -np.pi / 2)
+
+
+@pytest.mark.parametrize("name", ["craftway", "craftfield", "craftside"])
+def test_every_stop_sign_of_a_built_in_town_has_a_zone_a_lane(name):
+    town = load_town(name)
+    network = town.network
+    zones = stop_zones(town.opendrive.carla_map())
+    assert len(zones) == len(network.stop_lane)
+    ends = network.lane_start[network.stop_lane + 1] - 1
+    for x, y, heading in zip(network.x[ends], network.y[ends], network.heading[ends], strict=True):
+        back = x - 2.0 * np.cos(heading), y - 2.0 * np.sin(heading)
+        assert sum(zone.holds(*back, heading) for zone in zones) == 1
+        assert not any(zone.holds(x + 2.0 * np.cos(heading), y + 2.0 * np.sin(heading), heading) for zone in zones)
