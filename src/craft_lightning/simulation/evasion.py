@@ -397,7 +397,7 @@ class Evasion:
         strips = self._sections.at(*self._path.base_pose(start + 10.0))
         edge, _ = own_edges(strips)
         paved = min((one.left - 0.5 * one.width for one in strips if not one.driving and one.left < 0.0), default=edge)
-        return max(wanted, min(edge, paved) + half + 0.02)
+        return max(wanted, min(edge, paved) + half + _EDGE)
 
 
 def own_edges(strips: Sequence[Strip]) -> tuple[float, float]:
