@@ -27,7 +27,8 @@ class CtrlC(Callback):
 
 
 def fit_until(folder, iteration):
-    before = signal.getsignal(signal.SIGINT)
+    # Where the tests run in the background the signal is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     trainer = Trainer(
         default_root_dir=folder,
         accelerator="cpu",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +39,7 @@ class Session:
         world: the ``carla.World``.
         town: the town.
         traffic_manager: the client's Traffic Manager where one was started; it ends with the session.
+        ticking_since: when the tick that runs was asked for (monotonic seconds), None between ticks.
 
     Raises:
         CraftError: nobody listens there, the version differs, or the town cannot be loaded.
@@ -50,6 +52,7 @@ class Session:
         self._original: Any = None
         self._actors: dict[int, Any] = {}
         self.traffic_manager: Any = None
+        self.ticking_since: float | None = None
         self.client = carla.Client(host, port, _WORKER_THREADS)
         self.client.set_timeout(timeout)
         self._check_version()
@@ -147,6 +150,7 @@ class Session:
             WorldError: the server answered with an error or not in time.
 
         """
+        self.ticking_since = time.monotonic()
         try:
             return int(self.world.tick(self._timeout))
         except RuntimeError as error:
@@ -154,6 +158,8 @@ class Session:
                 f"the CARLA server at {self.host}:{self.port} stopped ticking ({_one_line(error)}); "
                 "the episode can be collected again with a new server"
             ) from error
+        finally:
+            self.ticking_since = None
 
     def settle(self) -> None:
         """Wait until the server has done all that it was told: controls are sent without waiting for an answer.

@@ -1,11 +1,17 @@
 """Background traffic driven by CARLA's own Traffic Manager, the one inside the client's wheel.
 
-For evaluation that is faithful to CARLA. Its threads race each other: equal seeds do not give equal traffic.
+For evaluation that is faithful to CARLA. Its threads race: equal seeds do not give equal traffic, and now and
+then a tick waits for ever (carla issue 9172), which a thread of ours notices and mends.
 """
 
+import contextlib
 import socket
+import threading
+import time
+import weakref
 from typing import Any
 
+import msgpack
 import numpy as np
 
 from craft_lightning.errors import CraftError
@@ -15,6 +21,9 @@ from craft_lightning.simulation.session import Session
 _CLEAR = 20.0  # metres between a new vehicle and everybody who is already there
 _BASE_TYPES = ("car", "van", "truck")
 _SEED_LIMIT = 2**31 - 1
+_PATIENCE = 3.0  # seconds that a tick may last before the Traffic Manager is woken
+_REQUEST = 0  # of MessagePack-RPC
+_LOOK = 0.5  # seconds between two looks at the running tick
 
 
 def start_traffic_manager(session: Session, seed: int) -> Any:
@@ -26,13 +35,42 @@ def start_traffic_manager(session: Session, seed: int) -> Any:
 
     """
     if session.traffic_manager is None:
-        session.traffic_manager = session.client.get_trafficmanager(_free_port(session.port + PORTS_PER_BLOCK - 1))
+        port = _free_port(session.port + PORTS_PER_BLOCK - 1)
+        session.traffic_manager = session.client.get_trafficmanager(port)
+        threading.Thread(target=_watch, args=(weakref.ref(session), port), daemon=True).start()
     manager = session.traffic_manager
     manager.set_synchronous_mode(True)
     manager.set_hybrid_physics_mode(False)
     manager.set_random_device_seed(seed % _SEED_LIMIT)
     manager.set_global_distance_to_leading_vehicle(2.5)
     return manager
+
+
+def _watch(reference: "weakref.ref[Session]", port: int) -> None:
+    """Wake the Traffic Manager of a session whenever one of its ticks hangs, for as long as it has one.
+
+    The thread that ticks and the one that drives signal each other without holding the lock they wait with, so that a
+    signal can be lost and both wait. Leaving the synchronous mode signals once more; the step that this sets off ends
+    the wait, and the mode is taken up again. The client's own methods wait for the hanging tick, its port does not.
+    """
+    while True:
+        time.sleep(_LOOK)
+        session = reference()
+        if session is None or session.traffic_manager is None:
+            return
+        since = session.ticking_since
+        del session  # else this thread would keep it alive
+        if since is not None and time.monotonic() - since > _PATIENCE:
+            with contextlib.suppress(OSError):  # it ends just now
+                _signal(port)
+
+
+def _signal(port: int) -> None:
+    """Leave the synchronous mode and take it up again, by the Traffic Manager's own MessagePack-RPC."""
+    with socket.create_connection(("127.0.0.1", port), _PATIENCE) as connection:
+        for number, synchronous in enumerate((False, True)):
+            connection.sendall(msgpack.packb([_REQUEST, number, "set_synchronous_mode", [synchronous]]))
+            connection.recv(4096)
 
 
 def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int:
