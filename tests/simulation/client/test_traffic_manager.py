@@ -1,9 +1,16 @@
 """The Traffic Manager of the client's wheel as the other traffic of an episode."""
 
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+import msgpack
 import pytest
 
 from craft_lightning.errors import CraftError
 from craft_lightning.rollouts.collect import Traffic
+from craft_lightning.simulation import traffic_manager
 from craft_lightning.simulation.episode import EpisodeSpec
 
 DRIVE = """
@@ -44,3 +51,32 @@ def test_an_unknown_source_is_one_sentence():
         EpisodeSpec(route=None, traffic="autopilot")
     with pytest.raises(CraftError, match=r"data\.traffic is 'tm'"):
         Traffic(source="tm")
+
+
+def test_a_hanging_tick_is_signalled_again_and_a_running_one_is_not(monkeypatch):
+    """A fake in place of the Traffic Manager's port, since the race that loses a signal cannot be asked for."""
+    monkeypatch.setattr(traffic_manager, "_LOOK", 0.01)
+    session = SimpleNamespace(traffic_manager=object(), ticking_since=time.monotonic())
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        watch = threading.Thread(target=traffic_manager._watch, args=(lambda: session, port), daemon=True)
+        watch.start()
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # this tick has only begun
+            server.accept()
+        session.ticking_since = time.monotonic() - 2 * traffic_manager._PATIENCE
+        server.settimeout(10.0)
+        connection, _ = server.accept()
+        session.ticking_since = None
+        with connection:
+            unpacker = msgpack.Unpacker()
+            while len(heard) < 2:
+                unpacker.feed(connection.recv(4096))
+                for request in unpacker:
+                    heard.append(request)
+                    connection.sendall(msgpack.packb([1, request[1], None, None]))
+        session.traffic_manager = None
+        watch.join(10.0)
+    assert [request[2:] for request in heard] == [["set_synchronous_mode", [False]], ["set_synchronous_mode", [True]]]
+    assert not watch.is_alive()
