@@ -80,6 +80,7 @@ def play(episode: RouteEpisode, site: Site, case: dict[str, Any], driver: str) -
             incidents += [incident.kind for incident in result.incidents]
         if driver == "blind" and case.get("short") and set(incidents) & set(FAILURES):
             break
+    episode.session.tick()  # carries out what a scenario asked for when the route ended under it
     present = {actor.id for actor in episode.session.world.get_snapshot()}
     lights = episode.session.world.get_actors().filter("traffic.traffic_light*")
     answer = {
