@@ -60,6 +60,7 @@ def play(episode: RouteEpisode, kind: str, attentive: bool) -> dict[str, Any]:
             break
         result = episode.step(expert.plan(view if attentive else alone(view)))
         incidents += [incident.kind for incident in result.incidents]
+    episode.session.tick()  # carries out what the scenario asked for last
     present = {actor.id for actor in episode.session.world.get_snapshot()}
     answer = {
         "triggered": scenario.triggered,
