@@ -30,6 +30,8 @@ arms = {
     "ego + 20 vehicles": (20, 0, True),
     "ego + 20 vehicles + 10 walkers": (20, 10, True),
     "ego + 50 vehicles": (50, 0, True),
+    "ego + 100 vehicles": (100, 0, True),
+    "ego + 200 vehicles": (200, 0, True),
 }
 rates = {name: [] for name in arms}
 for repeat in range(repeats):

@@ -55,7 +55,10 @@ __all__ = [
     "clip",
     "measure_plan",
     "next_metres",
+    "next_segment",
+    "plan_piece",
     "speed_poses",
+    "speed_window_start",
     "track",
     "tracker_step",
 ]
@@ -73,6 +76,13 @@ def clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
+def plan_piece(dx: float, dy: float) -> tuple[float, float, float]:
+    """Length of the step (dx, dy) of a plan and its unit vector, null below 0.1 mm."""
+    length = math.sqrt(dx * dx + dy * dy)
+    inverse = 1.0 / length if length > SHORTEST_STEP else 0.0
+    return length, dx * inverse, dy * inverse
+
+
 def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, direction: Any) -> None:
     """Work out what ``aim_point`` needs to know of a plan.
 
@@ -81,17 +91,12 @@ def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, directio
         count: poses of the plan.
         end_yaw: yaw of the last pose, radians.
         arc: [count] out: metres along the plan at each pose.
-        direction: [count][2] out: unit vector from each pose to the next, that of ``end_yaw`` at the last pose. Steps
-        of
-            less than 0.1 mm have no direction.
+        direction: [count][2] out: unit vector from each pose to the next, that of ``end_yaw`` at the last pose.
 
     """
     for i in range(count - 1):
-        dx = plan[i + 1][0] - plan[i][0]
-        dy = plan[i + 1][1] - plan[i][1]
-        length = math.sqrt(dx * dx + dy * dy)
-        inverse = 1.0 / length if length > SHORTEST_STEP else 0.0
-        direction[i][0], direction[i][1] = dx * inverse, dy * inverse
+        length, cos, sin = plan_piece(plan[i + 1][0] - plan[i][0], plan[i + 1][1] - plan[i][1])
+        direction[i][0], direction[i][1] = cos, sin
         arc[i + 1] = length
     direction[count - 1][0], direction[count - 1][1] = math.cos(end_yaw), math.sin(end_yaw)
     arc[0] = 0.0
@@ -100,7 +105,7 @@ def measure_plan(plan: Poses, count: int, end_yaw: float, arc: Scratch, directio
 
 
 def aim_point(
-    plan: Poses, arc: Floats, direction: Poses, last: int, segment: int, hint: int, x: float, y: float, ahead: float
+    plan: Poses, arc: Floats, direction: Poses, last: Any, segment: int, hint: int, x: float, y: float, ahead: float
 ) -> tuple[float, float, int, int]:
     """The point of a plan ``ahead`` metres of arc beyond the projection of (x, y).
 
@@ -129,15 +134,33 @@ def aim_point(
             break
         segment += 1
         along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
+    # No index is negative; saying so saves numba the question whether it counts from the end, here and below.
+    segment = max(segment, 0)
     target = arc[segment] + max(along, 0.0) + ahead
     # The last pose that is not beyond the target, and from there straight on.
     i = max(segment, hint)
+    # Mostly one step on or none: that one without a branch, which no processor could foretell.
+    following = min(i + 1, last)
+    i = following if arc[following] <= target else i
     while i > segment and arc[i] > target:
         i -= 1
     while i < last and arc[i + 1] <= target:
         i += 1
+    i = max(i, 0)
     rest = target - arc[i]
     return plan[i][0] + rest * direction[i][0], plan[i][1] + rest * direction[i][1], segment, i
+
+
+def next_segment(plan: Poses, arc: Floats, direction: Poses, last: Any, segment: int, x: float, y: float) -> int:
+    """``segment``, or the one after it where (x, y) is past its end; arguments as in ``aim_point``.
+
+    For callers with many plans: the step that most calls of ``aim_point`` would begin with, taken without a branch and
+    ahead of the call, does not hold up the arithmetic that waits for it. The answer of ``aim_point`` stays the same.
+    """
+    following = min(segment + 1, last)
+    length = arc[following] - arc[segment]
+    along = (x - plan[segment][0]) * direction[segment][0] + (y - plan[segment][1]) * direction[segment][1]
+    return following if (length <= SHORTEST_STEP) | (along >= length) else segment
 
 
 def next_metres(arc: Floats, count: int, step: int, poses: int) -> float:
@@ -150,8 +173,13 @@ def next_metres(arc: Floats, count: int, step: int, poses: int) -> float:
         poses: at least 1, less than ``count``.
 
     """
-    first = max(min(step, count - 1 - poses), 0)
+    first = speed_window_start(count, step, poses)
     return arc[first + poses] - arc[first]
+
+
+def speed_window_start(count: int, step: int, poses: int) -> int:
+    """First of the ``poses`` + 1 poses whose mean speed is the desired one ``step`` poses after the plan was made."""
+    return max(min(step, count - 1 - poses), 0)
 
 
 def speed_poses(count: int, dt: float, window: float) -> int:

@@ -26,13 +26,13 @@ def boxes_overlap(
     # |cosine| and |sine| of the angle between the boxes.
     turn_cos = abs(a_cos * b_cos + a_sin * b_sin)
     turn_sin = abs(a_cos * b_sin - a_sin * b_cos)
-    if abs(dx * a_cos + dy * a_sin) >= a_half_length + b_half_length * turn_cos + b_half_width * turn_sin:
-        return False
-    if abs(dy * a_cos - dx * a_sin) >= a_half_width + b_half_length * turn_sin + b_half_width * turn_cos:
-        return False
-    if abs(dx * b_cos + dy * b_sin) >= b_half_length + a_half_length * turn_cos + a_half_width * turn_sin:
-        return False
-    return abs(dy * b_cos - dx * b_sin) < b_half_width + a_half_length * turn_sin + a_half_width * turn_cos
+    # All four axes and no branch, so that a compiler can test many pairs at once.
+    return (
+        (abs(dx * a_cos + dy * a_sin) < a_half_length + b_half_length * turn_cos + b_half_width * turn_sin)
+        & (abs(dy * a_cos - dx * a_sin) < a_half_width + b_half_length * turn_sin + b_half_width * turn_cos)
+        & (abs(dx * b_cos + dy * b_sin) < b_half_length + a_half_length * turn_cos + a_half_width * turn_sin)
+        & (abs(dy * b_cos - dx * b_sin) < b_half_width + a_half_length * turn_sin + a_half_width * turn_cos)
+    )
 
 
 def crosses_line(px: float, py: float, qx: float, qy: float, x0: float, y0: float, x1: float, y1: float) -> bool:
@@ -40,15 +40,35 @@ def crosses_line(px: float, py: float, qx: float, qy: float, x0: float, y0: floa
 
     The side where p stands is open and the other one closed: of two steps that meet on the line, one crosses it.
     """
+    before = side_of_line(px, py, x0, y0, x1, y1)
+    after = side_of_line(qx, qy, x0, y0, x1, y1)
+    return crosses_between(px, py, qx, qy, before, after, x0, y0, x1, y1)
+
+
+def side_of_line(px: float, py: float, x0: float, y0: float, x1: float, y1: float) -> float:
+    """Metres from p to the line through (x0, y0) and (x1, y1), times its length; positive on its left."""
+    return (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
+
+
+def crosses_between(
+    px: float,
+    py: float,
+    qx: float,
+    qy: float,
+    before: float,
+    after: float,
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+) -> bool:
+    """``crosses_line`` of a step whose ends have the sides ``before`` and ``after``; no branch is taken."""
     lx, ly = x1 - x0, y1 - y0
-    before = lx * (py - y0) - ly * (px - x0)
-    after = lx * (qy - y0) - ly * (qx - x0)
-    if (before < 0.0) == (after < 0.0):
-        return False
+    changes = (before < 0.0) != (after < 0.0)
     # Where along the line: between its ends, the ends included.
-    share = before / (before - after)
+    share = before / (before - after if changes else 1.0)
     along = lx * (px + share * (qx - px) - x0) + ly * (py + share * (qy - py) - y0)
-    return 0.0 <= along <= lx * lx + ly * ly
+    return changes & (along >= 0.0) & (along <= lx * lx + ly * ly)
 
 
 def distance_before_line(
@@ -60,13 +80,11 @@ def distance_before_line(
     """
     lx, ly = x1 - x0, y1 - y0
     cross = lx * sin_yaw - ly * cos_yaw
-    if abs(cross) < 1e-6:
-        return 1e9
-    reach = (ly * (px - x0) - lx * (py - y0)) / cross
+    parallel = abs(cross) < 1e-6
+    reach = (ly * (px - x0) - lx * (py - y0)) / (1.0 if parallel else cross)
     along = lx * (px + reach * cos_yaw - x0) + ly * (py + reach * sin_yaw - y0)
-    if along < 0.0 or along > lx * lx + ly * ly:
-        return 1e9
-    return reach
+    misses = parallel | (along < 0.0) | (along > lx * lx + ly * ly)
+    return 1e9 if misses else reach
 
 
 def circumradius(half_length: float, half_width: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LANES, LOOKS
+from craft_lightning.counterfactual.lanes import FIELDS, LANES, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 
@@ -69,12 +69,9 @@ def score_range(
     boxes: np.ndarray,
     route_rows: np.ndarray,
     lines: np.ndarray,
-    sdf: np.ndarray,
-    nearest: np.ndarray,
+    shape: np.ndarray,
+    cells: np.ndarray,
     segments: np.ndarray,
-    segment_lane: np.ndarray,
-    lane_kind: np.ndarray,
-    lane_junction: np.ndarray,
     per_cell: float,
     dt: float,
     steps: int,
@@ -88,14 +85,11 @@ def score_range(
     final: np.ndarray,
     rewards: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     index: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
-    looks: np.ndarray,
 ) -> None:
     """``score_lanes`` for the blocks begin .. end of LANES candidates; block i is of slot i // blocks a state.
 
@@ -127,12 +121,9 @@ def score_range(
             boxes[slot],
             route_rows[slot],
             lines[slot],
-            sdf,
-            nearest,
+            shape,
+            cells,
             segments,
-            segment_lane,
-            lane_kind,
-            lane_junction,
             per_cell,
             dt,
             steps,
@@ -140,13 +131,10 @@ def score_range(
             bicycle,
             reward,
             plans,
-            arcs,
-            directions,
             places,
             rings,
             work,
             ego,
-            looks,
             keep_rewards,
             summary[b],
             collision[b],
@@ -183,7 +171,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
-    """Scratch of one thread for ``score_range``: plans, arcs, directions, index, places, rings, work, ego, looks.
+    """Scratch of one thread for ``score_range``: plans, index, places, rings, work and ego.
 
     Args:
         poses: poses of a candidate.
@@ -191,15 +179,12 @@ def lane_buffers(poses: int, steps: int) -> tuple[np.ndarray, ...]:
 
     """
     return (
-        np.empty((LANES, poses + 1, 2), np.float32),
-        np.empty((LANES, poses + 1), np.float32),
-        np.empty((LANES, poses + 1, 2), np.float32),
-        np.empty(LANES, np.int64),
-        np.empty((5, LANES), np.int64),
-        np.empty((2, MAX_WINDOW, LANES), np.float32),
-        np.empty(FIELDS * LANES, np.float32),
-        np.empty((6, steps + 1, LANES), np.float32),
-        np.empty((steps + 1, LOOKS * LANES), np.float32),
+        np.zeros((poses + 1, PLAN_FIELDS * LANES), np.float32),
+        np.zeros(LANES, np.int64),
+        np.zeros((2, LANES), np.uint32),
+        np.zeros((MAX_WINDOW, 2 * LANES), np.float32),
+        np.zeros(FIELDS * LANES, np.float32),
+        np.zeros((steps + 1, 6 * LANES), np.float32),
     )
 
 

@@ -16,7 +16,7 @@ from numba import cuda
 from craft_lightning.control_parameters import MAX_WINDOW
 from craft_lightning.counterfactual.compilation import compile_tree
 from craft_lightning.counterfactual.kernels import score_lanes
-from craft_lightning.counterfactual.lanes import FIELDS, LOOKS
+from craft_lightning.counterfactual.lanes import FIELDS, PLAN_FIELDS
 from craft_lightning.counterfactual.prepare import prepare_state
 
 ONE_LANE: Mapping[str, int] = {"LANES": 1}
@@ -29,7 +29,8 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
     prepare_one = compile_tree(prepare_state, device, device, ONE_LANE)
     score_one = compile_tree(score_lanes, device, device, ONE_LANE)
     single, integer = np.float32, np.int64
-    work_size, places_rows, ring_size, later, look_fields = FIELDS, 5, MAX_WINDOW, steps + 1, LOOKS
+    plan_fields, work_size, places_rows, ring_size = PLAN_FIELDS, FIELDS, 2, MAX_WINDOW
+    later, ego_fields = steps + 1, 6
 
     @cuda.jit
     def prepare(
@@ -83,12 +84,9 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         boxes,
         route_rows,
         lines,
-        sdf,
-        nearest,
+        shape,
+        cells,
         segments,
-        segment_lane,
-        lane_kind,
-        lane_junction,
         per_cell,
         dt,
         steps,
@@ -102,15 +100,12 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         final,
         rewards,
     ):
-        plans = cuda.local.array((1, poses, 2), single)
-        arcs = cuda.local.array((1, poses), single)
-        directions = cuda.local.array((1, poses, 2), single)
+        plans = cuda.local.array((poses, plan_fields), single)
         index = cuda.local.array(1, integer)
-        places = cuda.local.array((places_rows, 1), integer)
-        rings = cuda.local.array((2, ring_size, 1), single)
+        places = cuda.local.array((places_rows, 1), np.uint32)
+        rings = cuda.local.array((ring_size, 2), single)
         work = cuda.local.array(work_size, single)
-        ego = cuda.local.array((6, later, 1), single)
-        looks = cuda.local.array((later, look_fields), single)
+        ego = cuda.local.array((later, ego_fields), single)
         flat = cuda.grid(1)
         slot = flat // mask.shape[1]
         if slot < rows.shape[0]:
@@ -132,12 +127,9 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     boxes[slot],
                     route_rows[slot],
                     lines[slot],
-                    sdf,
-                    nearest,
+                    shape,
+                    cells,
                     segments,
-                    segment_lane,
-                    lane_kind,
-                    lane_junction,
                     per_cell,
                     dt,
                     steps,
@@ -145,13 +137,10 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     bicycle,
                     reward,
                     plans,
-                    arcs,
-                    directions,
                     places,
                     rings,
                     work,
                     ego,
-                    looks,
                     keep_rewards,
                     summary[b],
                     collision[b],

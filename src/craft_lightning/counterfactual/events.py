@@ -3,14 +3,27 @@
 import numpy as np
 
 from craft_lightning.conventions import LINE_RED, LINE_STOP_SIGN
-from craft_lightning.counterfactual.boxes import boxes_overlap, circumradius, crosses_line, distance_before_line
+from craft_lightning.counterfactual.boxes import (
+    boxes_overlap,
+    circumradius,
+    crosses_between,
+    distance_before_line,
+    side_of_line,
+)
+from craft_lightning.counterfactual.grids import SDF
 from craft_lightning.counterfactual.lanes import (
+    COLLIDED,
     COS,
+    HONOURED,
     LANES,
     POS_X,
     POS_Y,
+    RED,
+    SIDE,
+    SIDE_THEN,
     SIN,
     SPEED_NOW,
+    STOP,
     SWEPT_HIGH_X,
     SWEPT_HIGH_Y,
     SWEPT_LOW_X,
@@ -29,9 +42,19 @@ from craft_lightning.counterfactual.parameters import STOP_SPEED, STOP_ZONE
 from craft_lightning.counterfactual.roadside import bilinear, cell_of
 
 
+def swept_bounds(count: int, work: np.ndarray) -> tuple[float, float, float, float]:
+    """Low x, low y, high x, high y of the centres of the ``count`` lanes in use over all steps."""
+    low_x, low_y = work[SWEPT_LOW_X * LANES], work[SWEPT_LOW_Y * LANES]
+    high_x, high_y = work[SWEPT_HIGH_X * LANES], work[SWEPT_HIGH_Y * LANES]
+    for lane in range(1, count):
+        low_x, high_x = min(low_x, work[SWEPT_LOW_X * LANES + lane]), max(high_x, work[SWEPT_HIGH_X * LANES + lane])
+        low_y, high_y = min(low_y, work[SWEPT_LOW_Y * LANES + lane]), max(high_y, work[SWEPT_HIGH_Y * LANES + lane])
+    return low_x, low_y, high_x, high_y
+
+
 def first_collisions(
     ego: np.ndarray,
-    count: int,
+    bounds: tuple[float, float, float, float],
     steps: int,
     half_length: float,
     half_width: float,
@@ -39,32 +62,28 @@ def first_collisions(
     poses: np.ndarray,
     boxes: np.ndarray,
     work: np.ndarray,
-    collided: np.ndarray,
 ) -> None:
     """Find the step (1 .. steps) at which each lane's box first overlaps an agent's; steps + 1 if it never does.
 
-    Agents whose swept bounds never meet those of any lane are passed over at once, then those that never meet the
-    lane's; then circles, then the separating axis.
+    Agents whose swept bounds never meet those of any lane are passed over at once; then circles, all lanes of a step
+    together; then, where a lane's circle meets the agent's, the separating axis for all lanes of that step.
 
     Args:
-        ego: [6, steps + 1, LANES] of ``follow_plans``.
-        count: number of lanes in use.
+        ego: [steps + 1, 6 * LANES] of ``follow_plans``.
+        bounds: of ``swept_bounds``.
         steps: number of steps.
         half_length: of the ego, metres.
         half_width: likewise.
         agents: number of prepared agents.
         poses: [A, steps, 4] of ``prepare_state``.
         boxes: [A, 7] likewise.
-        work: [FIELDS * LANES] of ``follow_plans``: the swept bounds.
-        collided: [LANES] out.
+        work: [FIELDS * LANES]: COLLIDED is written.
 
     """
     own = circumradius(half_length, half_width)
-    low_x = low_y = high_x = high_y = 0.0
-    for lane in range(count):
-        collided[lane] = steps + 1
-        low_x, high_x = min(low_x, work[SWEPT_LOW_X * LANES + lane]), max(high_x, work[SWEPT_HIGH_X * LANES + lane])
-        low_y, high_y = min(low_y, work[SWEPT_LOW_Y * LANES + lane]), max(high_y, work[SWEPT_HIGH_Y * LANES + lane])
+    low_x, low_y, high_x, high_y = bounds
+    for lane in range(LANES):
+        work[COLLIDED * LANES + lane] = np.float32(steps + 1)
     for a in range(agents):
         # The agent's bounds, grown by both circumradii.
         left, right = boxes[a, LOW_X] - own, boxes[a, HIGH_X] + own
@@ -73,101 +92,202 @@ def first_collisions(
             continue
         reach = own + boxes[a, RADIUS]
         reach *= reach
-        for lane in range(count):
-            if (
-                (left > work[SWEPT_HIGH_X * LANES + lane])
-                | (right < work[SWEPT_LOW_X * LANES + lane])
-                | (below > work[SWEPT_HIGH_Y * LANES + lane])
-                | (above < work[SWEPT_LOW_Y * LANES + lane])
-            ):
-                continue
-            for step in range(1, collided[lane]):
-                dx = poses[a, step - 1, 0] - ego[POS_X, step, lane]
-                dy = poses[a, step - 1, 1] - ego[POS_Y, step, lane]
-                if dx * dx + dy * dy < reach and boxes_overlap(
-                    ego[POS_X, step, lane],
-                    ego[POS_Y, step, lane],
-                    ego[COS, step, lane],
-                    ego[SIN, step, lane],
+        for step in range(1, steps + 1):
+            x, y = poses[a, step - 1, 0], poses[a, step - 1, 1]
+            if any_within(ego[step], x, y, reach):
+                collide_lanes(
+                    ego[step],
+                    np.float32(step),
                     half_length,
                     half_width,
-                    poses[a, step - 1, 0],
-                    poses[a, step - 1, 1],
-                    poses[a, step - 1, 2],
-                    poses[a, step - 1, 3],
+                    poses[a, step - 1],
                     boxes[a, HALF_LENGTH],
                     boxes[a, HALF_WIDTH],
-                ):
-                    collided[lane] = step
-                    break
+                    work,
+                )
+
+
+def any_within(now: np.ndarray, x: float, y: float, square: float) -> bool:
+    """Whether the squared distance from (x, y) to any lane's ego is below ``square`` at a step ``now`` of ``ego``."""
+    found = False
+    for lane in range(LANES):
+        dx, dy = now[POS_X * LANES + lane] - x, now[POS_Y * LANES + lane] - y
+        found = found | (dx * dx + dy * dy < square)
+    return found
+
+
+def collide_lanes(
+    now: np.ndarray,
+    step: float | np.floating,
+    half_length: float,
+    half_width: float,
+    pose: np.ndarray,
+    other_half_length: float,
+    other_half_width: float,
+    work: np.ndarray,
+) -> None:
+    """Lower COLLIDED to ``step`` in the lanes whose box overlaps the one of ``pose`` [4] x, y, cosine, sine."""
+    x, y, cos_yaw, sin_yaw = pose[0], pose[1], pose[2], pose[3]
+    for lane in range(LANES):
+        hit = boxes_overlap(
+            now[POS_X * LANES + lane],
+            now[POS_Y * LANES + lane],
+            now[COS * LANES + lane],
+            now[SIN * LANES + lane],
+            half_length,
+            half_width,
+            x,
+            y,
+            cos_yaw,
+            sin_yaw,
+            other_half_length,
+            other_half_width,
+        )
+        before = work[COLLIDED * LANES + lane]
+        work[COLLIDED * LANES + lane] = min(before, step) if hit else before
 
 
 def crossed_lines(
     ego: np.ndarray,
-    lane: int,
-    steps: int,
     bounds: tuple[float, float, float, float],
+    steps: int,
     half_length: float,
+    radius: float,
     lines: np.ndarray,
     count: int,
     p: np.ndarray,
-) -> tuple[int, int]:
-    """First steps (1 .. steps) at which the front bumper crosses a red line and an unhonoured stop sign's line.
+    work: np.ndarray,
+) -> None:
+    """First steps (1 .. steps) at which the front bumpers cross a red line and an unhonoured stop sign's line.
 
     A stop sign is honoured by a speed under ``stop_speed`` while the bumper is within ``stop_zone`` metres before the
     line, now or on the way to it. A sign that was honoured before the visited state must be left out of the Scene.
 
     Args:
-        ego: [6, steps + 1, LANES] of ``follow_plans``.
-        lane: which lane of it.
+        ego: [steps + 1, 6 * LANES] of ``follow_plans``.
+        bounds: of ``swept_bounds``.
         steps: number of steps.
-        bounds: low x, low y, high x, high y that the ego's centre sweeps, grown by its circumradius.
         half_length: of the ego, metres.
+        radius: of the circle around the ego, metres.
         lines: [L, 5] of ``prepare_state``.
         count: number of prepared lines.
         p: ``RewardParameters`` as an array.
-
-    Returns:
-        red, stop: steps + 1 where it does not happen.
+        work: [FIELDS * LANES]: RED and STOP are written, steps + 1 where it does not happen.
 
     """
     low_x, low_y, high_x, high_y = bounds
-    red = stop = steps + 1
+    for lane in range(LANES):
+        work[RED * LANES + lane] = np.float32(steps + 1)
+        work[STOP * LANES + lane] = np.float32(steps + 1)
     for i in range(count):
-        x0, y0, x1, y1 = lines[i, 0], lines[i, 1], lines[i, 2], lines[i, 3]
-        if max(x0, x1) < low_x or min(x0, x1) > high_x or max(y0, y1) < low_y or min(y0, y1) > high_y:
+        line = lines[i]
+        if (
+            max(line[0], line[2]) < low_x - radius
+            or min(line[0], line[2]) > high_x + radius
+            or max(line[1], line[3]) < low_y - radius
+            or min(line[1], line[3]) > high_y + radius
+        ):
             continue
-        kind = int(lines[i, 4])
-        # The front bumper's centre.
-        px = ego[POS_X, 0, lane] + half_length * ego[COS, 0, lane]
-        py = ego[POS_Y, 0, lane] + half_length * ego[SIN, 0, lane]
-        honoured = False
+        kind = int(line[4])
+        for lane in range(LANES):
+            work[HONOURED * LANES + lane] = 0.0
+        bumper_sides(ego[0], half_length, line, work)
         for step in range(1, steps + 1):
-            cos_yaw, sin_yaw = ego[COS, step - 1, lane], ego[SIN, step - 1, lane]
-            if kind == LINE_STOP_SIGN and ego[SPEED_NOW, step - 1, lane] < p[STOP_SPEED]:
-                ahead = distance_before_line(px, py, cos_yaw, sin_yaw, x0, y0, x1, y1)
-                honoured = honoured or 0.0 <= ahead <= p[STOP_ZONE]
-            qx = ego[POS_X, step, lane] + half_length * ego[COS, step, lane]
-            qy = ego[POS_Y, step, lane] + half_length * ego[SIN, step, lane]
-            if crosses_line(px, py, qx, qy, x0, y0, x1, y1):
+            if kind == LINE_STOP_SIGN and any_slower(ego[step - 1], p[STOP_SPEED]):
+                honour_lanes(ego[step - 1], half_length, line, p[STOP_SPEED], p[STOP_ZONE], work)
+            if bumper_sides(ego[step], half_length, line, work):
                 if kind == LINE_RED:
-                    red = min(red, step)
-                elif kind == LINE_STOP_SIGN and not honoured:
-                    stop = min(stop, step)
-            px, py = qx, qy
-    return red, stop
+                    cross_lanes(ego[step - 1], ego[step], np.float32(step), half_length, line, False, work)
+                elif kind == LINE_STOP_SIGN:
+                    cross_lanes(ego[step - 1], ego[step], np.float32(step), half_length, line, True, work)
 
 
-def corner_outside(sdf: np.ndarray, column: float, row: float, safe: float, tolerance: float) -> bool:
+def any_slower(now: np.ndarray, limit: float) -> bool:
+    """Whether any lane's ego is slower than ``limit`` at a step ``now`` of ``ego``."""
+    found = False
+    for lane in range(LANES):
+        found = found | (now[SPEED_NOW * LANES + lane] < limit)
+    return found
+
+
+def bumper_sides(now: np.ndarray, half_length: float, line: np.ndarray, work: np.ndarray) -> bool:
+    """Move SIDE to SIDE_THEN and find on which side the front bumpers are now; whether that of any lane changed."""
+    x0, y0, x1, y1 = line[0], line[1], line[2], line[3]
+    changed = False
+    for lane in range(LANES):
+        before = work[SIDE * LANES + lane]
+        after = side_of_line(
+            now[POS_X * LANES + lane] + half_length * now[COS * LANES + lane],
+            now[POS_Y * LANES + lane] + half_length * now[SIN * LANES + lane],
+            x0,
+            y0,
+            x1,
+            y1,
+        )
+        work[SIDE_THEN * LANES + lane], work[SIDE * LANES + lane] = before, after
+        changed = changed | ((before < 0.0) != (after < 0.0))
+    return changed
+
+
+def honour_lanes(
+    then: np.ndarray, half_length: float, line: np.ndarray, stop_speed: float, stop_zone: float, work: np.ndarray
+) -> None:
+    """Set HONOURED in the lanes that stand before the line at a step ``then`` of ``ego``."""
+    x0, y0, x1, y1 = line[0], line[1], line[2], line[3]
+    for lane in range(LANES):
+        cos_yaw, sin_yaw = then[COS * LANES + lane], then[SIN * LANES + lane]
+        x, y = then[POS_X * LANES + lane] + half_length * cos_yaw, then[POS_Y * LANES + lane] + half_length * sin_yaw
+        ahead = distance_before_line(x, y, cos_yaw, sin_yaw, x0, y0, x1, y1)
+        honours = (then[SPEED_NOW * LANES + lane] < stop_speed) & (ahead >= 0.0) & (ahead <= stop_zone)
+        work[HONOURED * LANES + lane] = 1.0 if honours else work[HONOURED * LANES + lane]
+
+
+def cross_lanes(
+    then: np.ndarray,
+    now: np.ndarray,
+    step: float | np.floating,
+    half_length: float,
+    line: np.ndarray,
+    stop_sign: bool,
+    work: np.ndarray,
+) -> None:
+    """Lower RED or STOP to ``step`` in the lanes whose bumper crosses the line between ``then`` and ``now``."""
+    x0, y0, x1, y1 = line[0], line[1], line[2], line[3]
+    for lane in range(LANES):
+        crosses = crosses_between(
+            then[POS_X * LANES + lane] + half_length * then[COS * LANES + lane],
+            then[POS_Y * LANES + lane] + half_length * then[SIN * LANES + lane],
+            now[POS_X * LANES + lane] + half_length * now[COS * LANES + lane],
+            now[POS_Y * LANES + lane] + half_length * now[SIN * LANES + lane],
+            work[SIDE_THEN * LANES + lane],
+            work[SIDE * LANES + lane],
+            x0,
+            y0,
+            x1,
+            y1,
+        )
+        red, stop = work[RED * LANES + lane], work[STOP * LANES + lane]
+        stops = crosses & stop_sign & (work[HONOURED * LANES + lane] == 0.0)
+        work[RED * LANES + lane] = min(red, step) if crosses & (not stop_sign) else red
+        work[STOP * LANES + lane] = min(stop, step) if stops else stop
+
+
+def corner_outside(
+    shape: np.ndarray, cells: np.ndarray, column: float, row: float, safe: float, tolerance: float
+) -> bool:
     """Whether a corner (in cells) stands outside the drivable area by more than ``tolerance`` metres.
 
     A signed distance changes by no more than a metre a metre: where the corner's own cell is farther inside than
-    ``safe``, the diagonal of a cell, interpolation cannot say "outside" and is left out.
+    ``safe``, interpolation cannot say "outside" and is left out.
     """
-    i, j = cell_of(sdf.shape[1], sdf.shape[0], column, row)
-    if i >= 0 and sdf[i, j] > safe:
+    if cells[cell_of(shape, column, row), SDF] > safe:
         return False
-    return bilinear(sdf, column, row) < -tolerance
+    return bilinear(shape, cells, column, row) < -tolerance
+
+
+def safe_distance(per_cell: float) -> float:
+    """Metres inside the road at a cell's centre above which interpolation around the cell is never outside."""
+    return 1.4143 / per_cell
 
 
 def off_road(
@@ -177,7 +297,8 @@ def off_road(
     sin_yaw: float,
     column: float,
     row: float,
-    sdf: np.ndarray,
+    shape: np.ndarray,
+    cells: np.ndarray,
     per_cell: float,
     tolerance: float,
 ) -> bool:
@@ -190,23 +311,25 @@ def off_road(
         sin_yaw: sine of it.
         column: of the box centre, in cells.
         row: likewise.
-        sdf: [H, W] of the RoadGrid.
+        shape: [2] rows and columns of the grid.
+        cells: [H * W + 1, 2] of GridArrays.
         per_cell: cells a metre.
         tolerance: metres.
 
     """
-    safe = 1.4143 / per_cell
-    # The same argument for the whole box: its corners are one circumradius away.
-    i, j = cell_of(sdf.shape[1], sdf.shape[0], column, row)
-    if i >= 0 and sdf[i, j] > safe + circumradius(half_length, half_width):
-        return False
+    safe = safe_distance(per_cell)
     length_x, length_y = half_length * per_cell * cos_yaw, half_length * per_cell * sin_yaw
+    # Corners are half a width from the middle of the front or rear.
+    front = cells[cell_of(shape, column + length_x, row + length_y), SDF]
+    rear = cells[cell_of(shape, column - length_x, row - length_y), SDF]
+    if min(front, rear) > safe + half_width:
+        return False
     width_x, width_y = -half_width * per_cell * sin_yaw, half_width * per_cell * cos_yaw
     return (
-        corner_outside(sdf, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
-        or corner_outside(sdf, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
-        or corner_outside(sdf, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
-        or corner_outside(sdf, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
+        corner_outside(shape, cells, column + length_x + width_x, row + length_y + width_y, safe, tolerance)
+        or corner_outside(shape, cells, column + length_x - width_x, row + length_y - width_y, safe, tolerance)
+        or corner_outside(shape, cells, column - length_x + width_x, row - length_y + width_y, safe, tolerance)
+        or corner_outside(shape, cells, column - length_x - width_x, row - length_y - width_y, safe, tolerance)
     )
 
 

@@ -1,5 +1,6 @@
 """Checks what is handed to the counterfactual world and tells a user in one sentence what is wrong with it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,9 +31,6 @@ _GRID_FIELDS = ("origin", "resolution", "sdf", "nearest", "segments", "segment_l
 
 def _refuse_not_finite(field: str, values: Tensor, used: Tensor | None = None) -> None:
     """Raise if a used entry of ``values`` [B, ...] is NaN or infinite; ``used`` [B, ...] leaves padding out."""
-    # One reduction tells that nothing is wrong: NaN and infinity survive a sum.
-    if bool(torch.isfinite(values.sum())):
-        return
     finite = torch.isfinite(values)
     bad = ~finite.flatten(used.dim()).all(-1) & used if used is not None else ~finite.flatten(1).all(-1)
     where = torch.nonzero(bad)
@@ -64,35 +62,41 @@ def check_candidates(trajectories: Tensor, mask: Tensor, batch: int) -> None:
         raise CraftError(
             f"mask is {mask.dtype} of shape {list(mask.shape)}: give bool of shape [{batch}, {trajectories.shape[1]}]."
         )
-    used = mask if trajectories.shape[0] == batch else mask.any(0, keepdim=True)
-    _refuse_not_finite("trajectories", trajectories, used)
+    if not math.isfinite(float(trajectories.sum())):
+        used = mask if trajectories.shape[0] == batch else mask.any(0, keepdim=True)
+        _refuse_not_finite("trajectories", trajectories, used)
 
 
 def check_scene(scene: Scene) -> None:
     """Raise a CraftError that names the field of ``scene`` that is misshapen, not finite or impossible."""
-    batch = scene.town.shape[0]
+    # A field of a TensorClass is looked up once: that alone takes longer than most of these checks.
+    fields = {name: getattr(scene, name) for name in _SHAPES}
+    batch = fields["town"].shape[0]
     for name, shape in _SHAPES.items():
-        value = getattr(scene, name)
-        wanted = (batch, *shape)
-        if value.dim() != len(wanted) or any(
-            want is not None and have != want for want, have in zip(wanted, value.shape, strict=True)
+        value = fields[name]
+        if value.dim() != 1 + len(shape) or any(
+            want is not None and have != want for want, have in zip((batch, *shape), value.shape, strict=True)
         ):
-            text = ", ".join("any" if want is None else str(want) for want in wanted)
+            text = ", ".join("any" if want is None else str(want) for want in (batch, *shape))
             raise CraftError(f"scene.{name} has the shape {list(value.shape)}: give [{text}].")
     for first, second in (("agents", "agent_kind"), ("agents", "agent_junction"), ("stop_lines", "stop_kind")):
-        if getattr(scene, first).shape[1] != getattr(scene, second).shape[1]:
+        if fields[first].shape[1] != fields[second].shape[1]:
             raise CraftError(f"scene.{first} and scene.{second} have different lengths: give a row for every entry.")
-    for name in ("ego_pose", "ego_motion", "ego_size", "route"):
-        _refuse_not_finite(f"scene.{name}", getattr(scene, name))
-    present = scene.agent_kind != AGENT_NONE
-    _refuse_not_finite("scene.agents", scene.agents, present)
-    _refuse_not_finite("scene.stop_lines", scene.stop_lines, scene.stop_kind != LINE_NONE)
-    if bool((scene.ego_size <= 0).any()):
+    # NaN and infinity survive a sum: one number tells that nothing is wrong.
+    numbers = ("ego_pose", "ego_motion", "ego_size", "route", "agents", "stop_lines")
+    if not math.isfinite(float(sum(fields[name].sum() for name in numbers))):
+        for name in numbers[:4]:
+            _refuse_not_finite(f"scene.{name}", fields[name])
+        _refuse_not_finite("scene.agents", fields["agents"], fields["agent_kind"] != AGENT_NONE)
+        _refuse_not_finite("scene.stop_lines", fields["stop_lines"], fields["stop_kind"] != LINE_NONE)
+    if bool((fields["ego_size"] <= 0).any()):
         raise CraftError("scene.ego_size holds a length, width or wheelbase of 0 or less: give metres above 0.")
-    if bool(((scene.agents[..., 4:6] <= 0).any(-1) & present).any()):
+    flat = fields["agents"][..., 4:6] <= 0
+    if bool(flat.any()) and bool((flat.any(-1) & (fields["agent_kind"] != AGENT_NONE)).any()):
         raise CraftError("scene.agents holds a length or width of 0 or less: give metres, or mark the row AGENT_NONE.")
-    steps = scene.route[:, 1:] - scene.route[:, :-1] if scene.route.shape[1] > 1 else scene.route.new_zeros(batch, 1, 2)
-    if bool((steps.square().sum(-1).amax(-1) < 1e-6).any()):
+    route = fields["route"]
+    steps = route[:, 1:] - route[:, :-1] if route.shape[1] > 1 else route.new_zeros(batch, 1, 2)
+    if bool((steps.abs().flatten(1).amax(1) < 1e-3).any()):
         raise CraftError(
             "scene.route holds a route of a single point: give points 1 m apart, the first 10 m behind the ego."
         )
@@ -111,8 +115,12 @@ def check_grids(town: Tensor, route_lanes: Tensor, grids: Sequence[Any]) -> None
                 raise CraftError(f"grids[{index}] has no field {field}: give a roads.grid.RoadGrid.")
         if grid.sdf.shape != grid.nearest.shape or grid.sdf.ndim != 2 or min(grid.sdf.shape) < 2:
             raise CraftError(f"grids[{index}].sdf and .nearest must be of one shape [H, W]: build the grid again.")
-    lanes = torch.tensor([len(grid.lane_kind) for grid in grids])
-    if len(town) and route_lanes.shape[1] and bool((route_lanes.cpu().amax(1) >= lanes[town.cpu()]).any()):
+    if not len(town) or not route_lanes.shape[1]:
+        return
+    lanes = [len(grid.lane_kind) for grid in grids]
+    if int(route_lanes.max()) < min(lanes):
+        return
+    if bool((route_lanes.cpu().amax(1) >= torch.tensor(lanes)[town.cpu()]).any()):
         raise CraftError(
             f"scene.route_lanes holds lane {int(route_lanes.max())} but its town has fewer lanes: "
             "make the scene and the grid from the same network."

@@ -10,40 +10,50 @@ import numpy as np
 
 from craft_lightning.control import clip
 from craft_lightning.counterfactual.boxes import circumradius
-from craft_lightning.counterfactual.events import crossed_lines, first_collisions
+from craft_lightning.counterfactual.events import crossed_lines, first_collisions, swept_bounds
 from craft_lightning.counterfactual.lanes import (
     ARC,
-    CHARGE,
     COLLIDED,
-    COS,
     COS_THEN,
     D_C,
     D_G,
     D_H,
-    FIRST_LOOK,
+    EVER_EMERGENCY,
+    EVER_OFFROUTE,
+    EVER_OPPOSITE,
+    EVER_OUTSIDE,
+    FOREIGN,
+    LANE_AGREES,
     LANE_OFFSET,
+    LANE_SHOULDER,
     LANES,
     LAST_ARC,
-    LOOKS,
+    LAST_LANE,
+    OUTSIDE,
     POS_X,
     POS_Y,
+    RED,
     REWARD,
     ROUTE_COS,
-    ROUTE_OFFSET,
     ROUTE_SIN,
-    SIN,
+    ROUTE_SQUARE,
     SIN_THEN,
     SPEED_NOW,
     SPEED_THEN,
     START_ARC,
-    SWEPT_HIGH_X,
-    SWEPT_HIGH_Y,
-    SWEPT_LOW_X,
-    SWEPT_LOW_Y,
+    STOP,
     TOTAL,
+    X_THEN,
     YAW_NOW,
+    copy,
 )
-from craft_lightning.counterfactual.look_up import look_up_lane
+from craft_lightning.counterfactual.look_up import (
+    locate_lanes,
+    look_up_edge,
+    look_up_road,
+    look_up_route,
+    place_lanes,
+)
 from craft_lightning.counterfactual.motion import follow_plans
 from craft_lightning.counterfactual.parameters import (
     COLLISION,
@@ -52,14 +62,24 @@ from craft_lightning.counterfactual.parameters import (
     COLLISION_SPEED_MAX,
     COLLISION_SPEED_MIN,
     DISCOUNT,
+    EMERGENCY_LANE,
     FLAG_COLLISION,
+    FLAG_EMERGENCY_LANE,
+    FLAG_OFFROAD,
+    FLAG_OFFROUTE,
+    FLAG_OPPOSITE_LANE,
     FLAG_RED_LIGHT,
     FLAG_STOP_SIGN,
     HEADING_DECAY,
     HEADING_SCALE,
     LANE_DECAY,
     LANE_SCALE,
+    OFFROAD,
+    OFFROAD_TOLERANCE,
+    OFFROUTE,
+    OFFROUTE_DISTANCE,
     OPPOSITE_ANGLE,
+    OPPOSITE_LANE,
     PROGRESS,
     PROGRESS_CLIP,
     RECOVERY_BASE,
@@ -76,16 +96,11 @@ from craft_lightning.counterfactual.parameters import (
     STOP_SIGN,
 )
 from craft_lightning.counterfactual.prepare import AGENTS, LINES, SEGMENTS, START
-from craft_lightning.counterfactual.roadside import (
-    heading_error,
-)
+from craft_lightning.counterfactual.roadside import heading_error
 from craft_lightning.elementary import decaying_exponential
 
 # Steps of the piece that is executed before the next decision (0.5 s).
 FIRST_PIECE = 5
-
-# Rows of a block's integers: two of ``follow_plans``, then the first steps of collision, red light and stop sign.
-COLLISION_PLACE, RED_PLACE, STOP_PLACE = 2, 3, 4
 
 
 def recovery(deviation: float, change: float, weight: float, p: np.ndarray) -> float:
@@ -94,16 +109,33 @@ def recovery(deviation: float, change: float, weight: float, p: np.ndarray) -> f
     return gain if deviation > p[RECOVERY_DEADBAND] else 0.0
 
 
-def reward_lanes(work: np.ndarray, step: float | np.floating, gamma: float, p: np.ndarray) -> None:
-    """Rewards r_t of a step for all lanes of ``work``; no memory but ``work`` is written, no branch taken.
+def charge_lanes(work: np.ndarray, opposite_cos: float, p: np.ndarray) -> None:
+    """Take the charges of a step (44) off REWARD and note the events; all lanes, no branch taken."""
+    for lane in range(LANES):
+        opposite = 1.0 if work[LANE_AGREES * LANES + lane] < opposite_cos else 0.0
+        far = work[ROUTE_SQUARE * LANES + lane] > p[OFFROUTE_DISTANCE] * p[OFFROUTE_DISTANCE]
+        off_route = 1.0 if far else work[FOREIGN * LANES + lane]
+        emergency, outside = work[LANE_SHOULDER * LANES + lane], work[OUTSIDE * LANES + lane]
+        work[EVER_OPPOSITE * LANES + lane] = max(work[EVER_OPPOSITE * LANES + lane], opposite)
+        work[EVER_EMERGENCY * LANES + lane] = max(work[EVER_EMERGENCY * LANES + lane], emergency)
+        work[EVER_OFFROUTE * LANES + lane] = max(work[EVER_OFFROUTE * LANES + lane], off_route)
+        work[EVER_OUTSIDE * LANES + lane] = max(work[EVER_OUTSIDE * LANES + lane], outside)
+        work[REWARD * LANES + lane] = -(
+            p[OPPOSITE_LANE] * opposite + p[EMERGENCY_LANE] * emergency + p[OFFROUTE] * off_route + p[OFFROAD] * outside
+        )
 
-    With ``gamma`` 0 nothing is added up: so the visited state itself is taken in, before the first step.
+
+def reward_lanes(work: np.ndarray, step: float | np.floating, gamma: float, p: np.ndarray) -> None:
+    """Rewards r_t of a step for all lanes of ``work``, on top of the charges in REWARD.
+
+    No memory but ``work`` is written, no branch taken. With ``gamma`` 0 nothing is added up: so the visited state
+    itself is taken in, before the first step.
     """
     ends = p[REWARD_AFTER_COLLISION] == 0.0
     for lane in range(LANES):
         arc = max(work[ARC * LANES + lane], work[LAST_ARC * LANES + lane])
         gained = arc - work[LAST_ARC * LANES + lane]
-        d_g = min(work[ROUTE_OFFSET * LANES + lane] / p[ROUTE_SCALE], 1.0)
+        d_g = min(math.sqrt(work[ROUTE_SQUARE * LANES + lane]) / p[ROUTE_SCALE], 1.0)
         d_c = min(work[LANE_OFFSET * LANES + lane] / p[LANE_SCALE], 1.0)
         error = heading_error(
             work[COS_THEN * LANES + lane],
@@ -121,7 +153,7 @@ def reward_lanes(work: np.ndarray, step: float | np.floating, gamma: float, p: n
         )
         c = clip(c, -p[RECOVERY_CLIP], p[RECOVERY_CLIP])  # (42)
         blend = p[RECOVERY_BASE] + (1.0 - p[RECOVERY_BASE]) * share
-        reward = p[PROGRESS] * share * eta + c * blend - work[CHARGE * LANES + lane]  # (43, 44)
+        reward = p[PROGRESS] * share * eta + c * blend + work[REWARD * LANES + lane]  # (43, 44)
         # No reward after the first collision; the collision itself is charged below that.
         collided = work[COLLIDED * LANES + lane]
         reward = min(reward, 0.0) if (step > collided) & ends else reward
@@ -148,12 +180,9 @@ def score_lanes(
     boxes: np.ndarray,
     route: np.ndarray,
     lines: np.ndarray,
-    sdf: np.ndarray,
-    nearest: np.ndarray,
+    shape: np.ndarray,
+    cells: np.ndarray,
     segments: np.ndarray,
-    segment_lane: np.ndarray,
-    lane_kind: np.ndarray,
-    lane_junction: np.ndarray,
     per_cell: float,
     dt: float,
     steps: int,
@@ -161,13 +190,10 @@ def score_lanes(
     bicycle: np.ndarray,
     p: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     places: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
     ego: np.ndarray,
-    looks: np.ndarray,
     keep_rewards: bool,
     summary: np.ndarray,
     collision: np.ndarray,
@@ -190,26 +216,20 @@ def score_lanes(
         boxes: [A, 7].
         route: [R - 1, 6].
         lines: [L, 5].
-        sdf: [H, W] of the RoadGrid; so are ``nearest`` .. ``lane_junction``.
-        nearest: [H, W].
-        segments: [S, 4].
-        segment_lane: [S].
-        lane_kind: [lanes].
-        lane_junction: [lanes].
+        shape: [2] rows and columns of the grid.
+        cells: [H * W + 1, 2] of GridArrays.
+        segments: [S + 1, 8] likewise.
         per_cell: cells a metre.
         dt: seconds a step.
         steps: number of steps.
         tracker: ``TrackerParameters`` as an array.
         bicycle: ``BicycleParameters`` as an array.
         p: ``RewardParameters`` as an array.
-        plans: scratch of ``follow_plans``; so are ``arcs`` .. ``work``.
-        arcs: likewise.
-        directions: likewise.
-        places: [5, LANES] int64 scratch.
+        plans: scratch of ``follow_plans``; so are ``places`` .. ``work``.
+        places: [2, LANES] uint32 scratch.
         rings: likewise.
         work: likewise.
-        ego: [6, steps + 1, LANES] scratch; holds the tracked rollouts afterwards.
-        looks: [steps + 1, LOOKS * LANES] scratch.
+        ego: [steps + 1, 6 * LANES] scratch; holds the tracked rollouts afterwards.
         keep_rewards: write ``rewards``.
         summary: [K, 3] out: return (37), its part from the first 0.5 s, metres of progress.
         collision: [K] out: step (0 .. steps - 1) of the first virtual collision, -1 if there is none.
@@ -229,8 +249,6 @@ def score_lanes(
         tracker,
         bicycle,
         plans,
-        arcs,
-        directions,
         places,
         rings,
         work,
@@ -239,64 +257,28 @@ def score_lanes(
     half_length, half_width = 0.5 * size[0], 0.5 * size[1]
     opposite_cos = math.cos(p[OPPOSITE_ANGLE])
     radius = circumradius(half_length, half_width)
-    first_collisions(
-        ego, count, steps, half_length, half_width, counts[AGENTS], poses, boxes, work, places[COLLISION_PLACE]
-    )
-    for lane in range(count):
-        k = index[lane]
-        bounds = (
-            work[SWEPT_LOW_X * LANES + lane] - radius,
-            work[SWEPT_LOW_Y * LANES + lane] - radius,
-            work[SWEPT_HIGH_X * LANES + lane] + radius,
-            work[SWEPT_HIGH_Y * LANES + lane] + radius,
-        )
-        collided = places[COLLISION_PLACE, lane]
-        work[COLLIDED * LANES + lane] = collided
-        red, stop = crossed_lines(ego, lane, steps, bounds, half_length, lines, counts[LINES], p)
-        for i in range(flags.shape[1]):
-            flags[k, i] = False
-        flags[k, FLAG_COLLISION] = collided <= steps
-        flags[k, FLAG_RED_LIGHT] = red <= steps
-        flags[k, FLAG_STOP_SIGN] = stop <= steps
-        places[RED_PLACE, lane], places[STOP_PLACE, lane] = red, stop
-        collision[k] = collided - 1 if collided <= steps else -1
-        look_up_lane(
-            ego,
-            lane,
-            steps,
-            half_length,
-            half_width,
-            frame,
-            route_lanes,
-            counts[START],
-            counts[SEGMENTS],
-            route,
-            sdf,
-            nearest,
-            segments,
-            segment_lane,
-            lane_kind,
-            lane_junction,
-            per_cell,
-            opposite_cos,
-            p,
-            flags[k],
-            looks,
-        )
+    bounds = swept_bounds(count, work)
+    first_collisions(ego, bounds, steps, half_length, half_width, counts[AGENTS], poses, boxes, work)
+    crossed_lines(ego, bounds, steps, half_length, radius, lines, counts[LINES], p, work)
+    for lane in range(LANES):
+        places[0, lane] = counts[START]
+        work[LAST_LANE * LANES + lane] = -1.0
 
     gamma = 1.0
+    lanes = index.shape[0]
     for step in range(steps + 1):
-        for i in range(LOOKS * LANES):
-            work[FIRST_LOOK * LANES + i] = looks[step, i]
-        for lane in range(LANES):
-            work[COS_THEN * LANES + lane] = ego[COS, step, lane]
-            work[SIN_THEN * LANES + lane] = ego[SIN, step, lane]
-            work[SPEED_THEN * LANES + lane] = ego[SPEED_NOW, step, lane]
+        copy(ego[step], work[X_THEN * LANES :], 5 * lanes)
+        locate_lanes(work, frame, shape, per_cell, places[1])
+        look_up_route(count, counts[SEGMENTS], route, places[0], work)
+        look_up_road(count, route_lanes, cells, segments, places[1], work)
+        place_lanes(work, frame)
         if step == 0:
             reward_lanes(work, np.float32(0.0), 0.0, p)
             for lane in range(LANES):
                 work[START_ARC * LANES + lane] = work[LAST_ARC * LANES + lane]
             continue
+        look_up_edge(count, half_length, half_width, frame, shape, cells, per_cell, p[OFFROAD_TOLERANCE], work)
+        charge_lanes(work, opposite_cos, p)
         reward_lanes(work, np.float32(step), gamma, p)
         gamma *= p[DISCOUNT]
         if keep_rewards:
@@ -308,11 +290,20 @@ def score_lanes(
 
     for lane in range(count):
         k = index[lane]
-        red, stop = places[RED_PLACE, lane], places[STOP_PLACE, lane]
+        collided = int(work[COLLIDED * LANES + lane])
+        red, stop = int(work[RED * LANES + lane]), int(work[STOP * LANES + lane])
         late = p[RED_LIGHT] * (red <= steps) + p[STOP_SIGN] * (stop <= steps)
         early = p[RED_LIGHT] * (red <= FIRST_PIECE) + p[STOP_SIGN] * (stop <= FIRST_PIECE)
         summary[k, 0] = work[TOTAL * LANES + lane] - late
         summary[k, 1] -= early if steps > FIRST_PIECE else late
         summary[k, 2] = work[LAST_ARC * LANES + lane] - work[START_ARC * LANES + lane]
-        final[k, 0], final[k, 1] = ego[POS_X, steps, lane], ego[POS_Y, steps, lane]
-        final[k, 2], final[k, 3] = ego[YAW_NOW, steps, lane], ego[SPEED_NOW, steps, lane]
+        collision[k] = collided - 1 if collided <= steps else -1
+        flags[k, FLAG_COLLISION] = collided <= steps
+        flags[k, FLAG_RED_LIGHT] = red <= steps
+        flags[k, FLAG_STOP_SIGN] = stop <= steps
+        flags[k, FLAG_OFFROAD] = work[EVER_OUTSIDE * LANES + lane] > 0.0
+        flags[k, FLAG_OFFROUTE] = work[EVER_OFFROUTE * LANES + lane] > 0.0
+        flags[k, FLAG_EMERGENCY_LANE] = work[EVER_EMERGENCY * LANES + lane] > 0.0
+        flags[k, FLAG_OPPOSITE_LANE] = work[EVER_OPPOSITE * LANES + lane] > 0.0
+        final[k, 0], final[k, 1] = ego[steps, POS_X * LANES + lane], ego[steps, POS_Y * LANES + lane]
+        final[k, 2], final[k, 3] = ego[steps, YAW_NOW * LANES + lane], ego[steps, SPEED_NOW * LANES + lane]

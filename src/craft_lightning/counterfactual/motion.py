@@ -9,9 +9,10 @@ from craft_lightning.control import (
     aim_point,
     bicycle_motion,
     clip,
-    measure_plan,
-    next_metres,
+    next_segment,
+    plan_piece,
     speed_poses,
+    speed_window_start,
     track,
 )
 from craft_lightning.control_parameters import SPEED_WINDOW, WINDOW
@@ -25,6 +26,12 @@ from craft_lightning.counterfactual.lanes import (
     FIELDS,
     LANES,
     NEXT_METRES,
+    PLAN_ARC,
+    PLAN_COS,
+    PLAN_FIELDS,
+    PLAN_SIN,
+    PLAN_X,
+    PLAN_Y,
     POS_X,
     POS_Y,
     PUSH_LAST,
@@ -40,6 +47,8 @@ from craft_lightning.counterfactual.lanes import (
     TURN_OLD,
     TURN_SUM,
     YAW_NOW,
+    copy,
+    subtract,
 )
 from craft_lightning.counterfactual.parameters import (
     BRAKE,
@@ -124,12 +133,14 @@ def decay_rollout(
         time += dt
         distance = direction * mean * dt
         if curvature != 0.0:
-            middle = yaw + 0.5 * curvature * distance
-            yaw += curvature * distance
-            cos_middle, sin_middle = math.cos(middle), math.sin(middle)
+            # Turn by half the angle twice instead of asking for sine and cosine of the heading again.
+            half_turn = 0.5 * curvature * distance
+            cos_half, sin_half = small_cosine(half_turn), small_sine(half_turn)
+            cos_middle, sin_middle = cos_yaw * cos_half - sin_yaw * sin_half, sin_yaw * cos_half + cos_yaw * sin_half
             x += distance * (cos_middle * cos_slip - sin_middle * sin_slip)
             y += distance * (sin_middle * cos_slip + cos_middle * sin_slip)
-            cos_yaw, sin_yaw = math.cos(yaw), math.sin(yaw)
+            cos_yaw = cos_middle * cos_half - sin_middle * sin_half
+            sin_yaw = sin_middle * cos_half + cos_middle * sin_half
         else:
             x += distance * cos_yaw
             y += distance * sin_yaw
@@ -151,8 +162,6 @@ def follow_plans(
     tracker: np.ndarray,
     bicycle: np.ndarray,
     plans: np.ndarray,
-    arcs: np.ndarray,
-    directions: np.ndarray,
     segments: np.ndarray,
     rings: np.ndarray,
     work: np.ndarray,
@@ -160,8 +169,8 @@ def follow_plans(
 ) -> None:
     """Track up to LANES candidates, step by step side by side, from the ego's current pose with empty PID windows.
 
-    Every step has three loops over the lanes: one that searches the plans, one that is pure arithmetic on ``work``
-    alone (compilers turn it into vector instructions, so it always runs over all lanes), one that stores.
+    Loops over the lanes either search the plans, or are pure arithmetic on ``work`` alone (compilers turn it into
+    vector instructions, so they always run over all lanes), or copy to and from it.
 
     Args:
         candidates: [K, T, 3] x, y, yaw at ``dt``, the first pose one ``dt`` ahead.
@@ -173,13 +182,11 @@ def follow_plans(
         steps: number of steps; where it exceeds T the plan goes on straight at its last speed.
         tracker: ``TrackerParameters`` in the order of the fields.
         bicycle: ``BicycleParameters`` in the order of the fields.
-        plans: [LANES, T + 1, 2] scratch.
-        arcs: [LANES, T + 1] scratch.
-        directions: [LANES, T + 1, 2] scratch.
-        segments: [2, LANES] int64 scratch.
-        rings: [2, window or more, LANES] scratch.
+        plans: [T + 1, PLAN_FIELDS * LANES] scratch.
+        segments: [2, LANES] uint32 scratch.
+        rings: [window or more, 2 * LANES] scratch: turn errors, speed errors.
         work: [FIELDS * LANES] scratch; field f of lane l is at f * LANES + l. Holds the swept bounds afterwards.
-        ego: [6, steps + 1, LANES] out: x, y, cosine, sine, speed, yaw; step 0 is now.
+        ego: [steps + 1, 6 * LANES] out: x, y, cosine, sine, speed, yaw of every lane; step 0 is now.
 
     """
     poses = candidates.shape[1] + 1
@@ -188,29 +195,37 @@ def follow_plans(
     per_second = np.float32(1.0) / (np.float32(covered) * dt)
     for i in range(FIELDS * LANES):
         work[i] = 0.0
+    measure_plans(candidates, index, count, plans)
+    lanes = index.shape[0]
     for lane in range(count):
-        k = index[lane]
-        plans[lane, 0, 0], plans[lane, 0, 1] = 0.0, 0.0
-        for i in range(poses - 1):
-            plans[lane, i + 1, 0], plans[lane, i + 1, 1] = candidates[k, i, 0], candidates[k, i, 1]
-        measure_plan(plans[lane], poses, candidates[k, poses - 2, 2], arcs[lane], directions[lane])
         segments[0, lane], segments[1, lane] = 0, 0
     for lane in range(LANES):
         work[COS * LANES + lane] = 1.0
         work[SPEED_NOW * LANES + lane] = max(speed, 0.0)
         work[AHEAD * LANES + lane] = aim_distance(max(speed, 0.0), tracker)
-        for slot in range(window):
-            rings[0, slot, lane], rings[1, slot, lane] = 0.0, 0.0
-        for field in range(6):
-            ego[field, 0, lane] = work[field * LANES + lane]
+    for slot in range(window):
+        for i in range(2 * LANES):
+            rings[slot, i] = 0.0
+    copy(work, ego[0], 6 * lanes)
     for step in range(steps):
         slot = step % window
+        first = speed_window_start(poses, step, covered)
+        for lane in range(count):
+            segments[0, lane] = next_segment(
+                plans[:, PLAN_X * LANES + lane : PLAN_COS * LANES : LANES],
+                plans[:, PLAN_ARC * LANES + lane],
+                plans[:, PLAN_COS * LANES + lane : PLAN_ARC * LANES : LANES],
+                np.uint32(poses - 1),
+                segments[0, lane],
+                work[POS_X * LANES + lane],
+                work[POS_Y * LANES + lane],
+            )
         for lane in range(count):
             aim_x, aim_y, segment, hint = aim_point(
-                plans[lane],
-                arcs[lane],
-                directions[lane],
-                poses - 1,
+                plans[:, PLAN_X * LANES + lane : PLAN_COS * LANES : LANES],
+                plans[:, PLAN_ARC * LANES + lane],
+                plans[:, PLAN_COS * LANES + lane : PLAN_ARC * LANES : LANES],
+                np.uint32(poses - 1),
                 segments[0, lane],
                 segments[1, lane],
                 work[POS_X * LANES + lane],
@@ -219,16 +234,44 @@ def follow_plans(
             )
             segments[0, lane], segments[1, lane] = segment, hint
             work[AIM_X * LANES + lane], work[AIM_Y * LANES + lane] = aim_x, aim_y
-            work[NEXT_METRES * LANES + lane] = next_metres(arcs[lane], poses, step, covered)
-            work[TURN_OLD * LANES + lane] = rings[0, slot, lane]
-            work[PUSH_OLD * LANES + lane] = rings[1, slot, lane]
+        subtract(
+            plans[first + covered, PLAN_ARC * LANES :],
+            plans[first, PLAN_ARC * LANES :],
+            work[NEXT_METRES * LANES :],
+            lanes,
+        )
+        copy(rings[slot], work[TURN_OLD * LANES :], 2 * lanes)
         drive_lanes(work, wheelbase, dt, per_second, tracker, bicycle)
-        for lane in range(LANES):
-            rings[0, slot, lane] = work[TURN_LAST * LANES + lane]
-            rings[1, slot, lane] = work[PUSH_LAST * LANES + lane]
-        for field in range(6):
-            for lane in range(LANES):
-                ego[field, step + 1, lane] = work[field * LANES + lane]
+        copy(work[TURN_LAST * LANES :], rings[slot], 2 * lanes)
+        copy(work, ego[step + 1], 6 * lanes)
+
+
+def measure_plans(candidates: np.ndarray, index: np.ndarray, count: int, plans: np.ndarray) -> None:
+    """``control.measure_plan`` for all lanes side by side; arguments as in ``follow_plans``."""
+    poses = candidates.shape[1] + 1
+    for lane in range(count):
+        k = index[lane]
+        for i in range(poses - 1):
+            plans[i + 1, PLAN_X * LANES + lane] = candidates[k, i, 0]
+            plans[i + 1, PLAN_Y * LANES + lane] = candidates[k, i, 1]
+        yaw = candidates[k, poses - 2, 2]
+        plans[poses - 1, PLAN_COS * LANES + lane] = math.cos(yaw)
+        plans[poses - 1, PLAN_SIN * LANES + lane] = math.sin(yaw)
+    for i in range(PLAN_FIELDS * LANES):
+        plans[0, i] = 0.0
+    for i in range(poses - 1):
+        measure_lanes(plans[i], plans[i + 1])
+
+
+def measure_lanes(then: np.ndarray, now: np.ndarray) -> None:
+    """Measure the piece between two rows of ``plans`` in all lanes."""
+    for lane in range(LANES):
+        length, cos, sin = plan_piece(
+            now[PLAN_X * LANES + lane] - then[PLAN_X * LANES + lane],
+            now[PLAN_Y * LANES + lane] - then[PLAN_Y * LANES + lane],
+        )
+        then[PLAN_COS * LANES + lane], then[PLAN_SIN * LANES + lane] = cos, sin
+        now[PLAN_ARC * LANES + lane] = then[PLAN_ARC * LANES + lane] + length
 
 
 def drive_lanes(

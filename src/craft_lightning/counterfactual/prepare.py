@@ -6,13 +6,16 @@ import numpy as np
 
 from craft_lightning.conventions import AGENT_NONE, LINE_NONE
 from craft_lightning.counterfactual.motion import decay_rollout
-from craft_lightning.counterfactual.roadside import along_segment, route_offset
+from craft_lightning.counterfactual.roadside import project
 
 # Columns of a prepared state's counters.
 AGENTS, SEGMENTS, LINES, START = range(4)
 
 # The ego's first metres of route in which its projection is looked for, so that a later loop cannot catch it.
 START_WINDOW = 30
+
+# Metres that no rollout drives.
+ENDLESS = 1e9
 
 
 def prepare_state(
@@ -45,7 +48,7 @@ def prepare_state(
         decay: ``DecayParameters`` as an array.
         poses: [A, steps, 4] out, ``decay_rollout``.
         boxes: [A, 7] out.
-        route_rows: [R - 1, 6] out: x, y, cosine, sine, length, arc length at the start.
+        route_rows: [R - 1, 6] out: x, y, cosine, sine, length (ENDLESS of the last), arc length at the start.
         lines: [L, 5] out: x0, y0, x1, y1, kind.
         counts: [4] out: agents, segments, lines, and the segment where the ego stands.
 
@@ -69,12 +72,16 @@ def prepare_state(
             travelled += length
             rows += 1
     counts[SEGMENTS] = rows
+    if rows > 0:
+        # The route goes on straight.
+        route_rows[rows - 1, 4] = ENDLESS
 
     start = 0
-    closest = 1e9
+    closest = 1e18
     for i in range(min(rows, START_WINDOW)):
-        along = along_segment(route_rows, rows, i, 0.0, 0.0)
-        offset = route_offset(route_rows, i, along, 0.0, 0.0)
+        _, offset = project(
+            0.0, 0.0, route_rows[i, 0], route_rows[i, 1], route_rows[i, 2], route_rows[i, 3], route_rows[i, 4]
+        )
         if offset < closest:
             start, closest = i, offset
     counts[START] = start

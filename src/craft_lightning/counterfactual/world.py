@@ -1,5 +1,6 @@
 """The counterfactual world: every candidate of every visited state, rolled out and scored."""
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -78,6 +79,7 @@ class CounterfactualWorld:
         self.threads = threads
         self._grids: dict[int, tuple[Any, GridArrays]] = {}
         self._scratch: dict[str, np.ndarray] = {}
+        self._constants: tuple[tuple[Any, ...], list[np.ndarray]] | None = None
 
     @torch.no_grad()
     def rollout(
@@ -136,8 +138,15 @@ class CounterfactualWorld:
                 self._grids[id(grid)] = (grid, GridArrays.of(grid))
         return [self._grids[id(grid)][1] for grid in grids]
 
+    def _parameters(self) -> list[np.ndarray]:
+        """Constants of the others, the tracker, the bicycle and the reward as arrays."""
+        sources = (self.others, self.tracker, self.bicycle, self.reward)
+        if self._constants is None or any(a is not b for a, b in zip(self._constants[0], sources, strict=True)):
+            self._constants = (sources, [source.as_array() for source in sources])
+        return self._constants[1]
+
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if name not in self._scratch or self._scratch[name].size < size:
             self._scratch[name] = np.empty(max(size, 1), dtype)
         return self._scratch[name][:size].reshape(shape)
@@ -182,8 +191,7 @@ class CounterfactualWorld:
         stops = self._buffer("lines", (slots, lines, 5))
         counts = self._buffer("counts", (slots, 4), np.int64)
         prepare, score = cpu.compiled()
-        decay, tracker = self.others.as_array(), self.tracker.as_array()
-        bicycle, reward = self.bicycle.as_array(), self.reward.as_array()
+        decay, tracker, bicycle, reward = self._parameters()
         for index in np.unique(town):
             grid = grids[int(index)]
             members = np.flatnonzero(town == index)

@@ -47,8 +47,17 @@ class Route:
         return frozenset(self.legal_s)
 
     @functools.cached_property
-    def _lists(self) -> tuple[list[float], list[float], list[float]]:
-        return self.xy[:, 0].tolist(), self.xy[:, 1].tolist(), self.s.tolist()
+    def _lists(self) -> tuple[list[tuple[float, float, float, float, float]], list[float]]:
+        """Every segment as x, y, step in x and in y and the square of its length; arc lengths of the points."""
+        xs, ys = self.xy[:, 0].tolist(), self.xy[:, 1].tolist()
+        steps = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:], strict=False)]
+        pieces = [(x, y, dx, dy, dx * dx + dy * dy) for x, y, (dx, dy) in zip(xs, ys, steps, strict=False)]
+        return pieces, self.s.tolist()
+
+    @functools.cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coordinates x and y and the unwrapped heading, each contiguous, for ``at``."""
+        return self.xy[:, 0].copy(), self.xy[:, 1].copy(), np.unwrap(self.heading)
 
     def project(self, x: float, y: float, from_index: int = 0, window: int = _AHEAD) -> tuple[int, float, float]:
         """Project a position onto the route near an earlier projection.
@@ -66,24 +75,23 @@ class Route:
             positive to the left).
 
         """
-        xs, ys, ss = self._lists
-        last = len(xs) - 2
+        pieces, ss = self._lists
+        last = len(pieces) - 1
         begin = max(0, min(from_index, last) - _BACK)
         end = min(last, from_index + window)
         best, best_index, best_along = math.inf, begin, 0.0
         for index in range(begin, end + 1):
-            x0, y0 = xs[index], ys[index]
-            dx, dy = xs[index + 1] - x0, ys[index + 1] - y0
-            square = dx * dx + dy * dy
-            along = ((x - x0) * dx + (y - y0) * dy) / square
+            x0, y0, dx, dy, square = pieces[index]
+            ex, ey = x - x0, y - y0
+            along = (ex * dx + ey * dy) / square
             along = 0.0 if along < 0.0 else 1.0 if along > 1.0 else along
-            ex, ey = x - x0 - along * dx, y - y0 - along * dy
+            ex, ey = ex - along * dx, ey - along * dy
             distance = ex * ex + ey * ey
             if distance < best:
                 best, best_index, best_along = distance, index, along
         index = best_index
-        dx, dy = xs[index + 1] - xs[index], ys[index + 1] - ys[index]
-        side = dx * (y - ys[index]) - dy * (x - xs[index])
+        x0, y0, dx, dy, _ = pieces[index]
+        side = dx * (y - y0) - dy * (x - x0)
         return index, ss[index] + best_along * (ss[index + 1] - ss[index]), math.copysign(math.sqrt(best), side)
 
     def at(self, s: float | np.ndarray) -> np.ndarray:
@@ -98,8 +106,9 @@ class Route:
         """
         s = np.asarray(s, np.float64)
         inside = np.clip(s, 0.0, self.length)
-        heading = np.interp(inside, self.s, np.unwrap(self.heading))
+        xs, ys, headings = self._columns
+        heading = np.interp(inside, self.s, headings)
         beyond = s - inside
-        x = np.interp(inside, self.s, self.xy[:, 0]) + beyond * np.cos(heading)
-        y = np.interp(inside, self.s, self.xy[:, 1]) + beyond * np.sin(heading)
+        x = np.interp(inside, self.s, xs) + beyond * np.cos(heading)
+        y = np.interp(inside, self.s, ys) + beyond * np.sin(heading)
         return np.stack([x, y, heading], axis=-1)

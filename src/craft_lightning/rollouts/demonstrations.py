@@ -15,7 +15,7 @@ from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.rollouts.collect import Traffic, episode_seed
-from craft_lightning.rollouts.loop import Running, run_episodes
+from craft_lightning.rollouts.loop import Keep, Running, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
 from craft_lightning.rollouts.worlds import WorldsDataModule
@@ -41,11 +41,11 @@ class DisturbedExpertDriver:
         self.seed, self.share, self.offset, self.speed = seed, share, offset, speed
         self._left: dict[int, tuple[int, int, float, float]] = {}
 
-    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
         """Return each waiting world's command; the decision kept is nothing, since the label is in the result."""
         return {world: self._one(world, episode) for world, episode in running.items()}
 
-    def _one(self, world: int, episode: Running) -> tuple[str, Any, Any]:
+    def _one(self, world: int, episode: Running) -> tuple[str, Any, Keep]:
         number = episode.spec.number
         generator = np.random.default_rng([self.seed, number, episode.steps])
         begins = generator.random() < self.share

@@ -1,12 +1,14 @@
 """Who decides in the episode loop: the live policy as one batch over worlds, or the privileged expert."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from craft_lightning.policies.base import PolicyAdapter
-from craft_lightning.rollouts.loop import Running
+from craft_lightning.rollouts.loop import Keep, Running
 from craft_lightning.structures import CandidateSet, Context, Observation, stack_numpy
 
 
@@ -30,25 +32,27 @@ class PolicyDriver:
         self.seed = seed
         self.greedy = greedy
 
-    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
         """Return a trajectory for every waiting world; the decision kept is (context row, candidate row)."""
         spare = next(iter(running))
         layout = [world if world in running else spare for world in range(self.rows)]
         observation = stack_numpy([running[world].result.observation for world in layout], Observation)
         was_training = self.policy.training
-        self.policy.eval()
+        if was_training:
+            self.policy.eval()
         with torch.no_grad():
             device = next(self.policy.parameters()).device
             context = self.policy.encode(observation.to(device))
             candidates = self.policy.propose(context)
             noise = None if self.greedy else self._noise(running, candidates.mask.shape[1]).to(device)
             index, trajectory = self.policy.act(candidates, greedy=self.greedy, noise=noise)
-        self.policy.train(was_training)
+        if was_training:
+            self.policy.train()
         candidates.chosen = index
         candidates.trajectories = None  # a static vocabulary is kept as ids alone
         plans = trajectory.cpu().numpy()
-        rows = {world: _row(context, candidates, world) for world in running}
-        return {world: ("step", plans[world], rows[world]) for world in running}
+        rows = functools.cache(functools.partial(_rows, context, candidates))
+        return {world: ("step", plans[world], functools.partial(_row, rows, world)) for world in running}
 
     def _noise(self, running: dict[int, Running], candidates: int) -> torch.Tensor:
         noise = np.zeros((self.rows, candidates))
@@ -61,11 +65,16 @@ class PolicyDriver:
 class ExpertDriver:
     """Lets the privileged expert of each world drive."""
 
-    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
         """Return the command that makes the world's own expert drive one decision."""
         return dict.fromkeys(running, ("expert_step", None, None))
 
 
-def _row(context: Context, candidates: CandidateSet, row: int) -> tuple[Context, CandidateSet]:
-    """Return one state's context and candidates on the CPU, in memory of their own."""
-    return context[row].detach().cpu().clone(), candidates[row].cpu().clone()
+def _rows(context: Context, candidates: CandidateSet) -> list[tuple[Context, CandidateSet]]:
+    """Return every state's context and candidates on the CPU, in memory that the states of this batch share."""
+    parts = context.detach().cpu().clone().unbind(0), candidates.cpu().clone().unbind(0)
+    return list(zip(*parts, strict=True))
+
+
+def _row(rows: Callable[[], list[Any]], row: int) -> Any:
+    return rows()[row]

@@ -1,10 +1,14 @@
 """The episode loop: worlds that drive step together, worlds that reset join when they are ready."""
 
 import dataclasses
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 from craft_lightning.errors import WorldError
 from craft_lightning.rollouts.pool import WorldPool
+
+Keep: TypeAlias = Callable[[], Any] | None
+"""Makes the decision that ``Source.stepped`` gets; called when the worlds are driving already. None keeps nothing."""
 
 
 @dataclasses.dataclass
@@ -39,8 +43,8 @@ class Source(Protocol):
 class Driver(Protocol):
     """Who decides."""
 
-    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Any]]:
-        """Return world -> (command, payload, decision kept for ``Source.stepped``) for every world that waits."""
+    def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
+        """Return world -> (command, payload, what makes the decision kept) for every world that waits."""
 
 
 def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
@@ -62,9 +66,11 @@ def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
         begin(world, source.next_episode(world))
     while running:
         waiting = {world: episode for world, episode in running.items() if episode.result is not None}
-        for world, (command, payload, decision) in driver.decide(waiting).items() if waiting else ():
-            running[world].decision = decision
+        orders = driver.decide(waiting) if waiting else {}
+        for world, (command, payload, _) in orders.items():
             pool.submit(world, command, payload)
+        for world, (_, _, keep) in orders.items():
+            running[world].decision = None if keep is None else keep()
         for world, answer in pool.wait(set(waiting)).items():
             episode = running[world]
             if isinstance(answer, WorldError):

@@ -6,6 +6,7 @@ caught), a frozen one hangs it; the parent sees either and starts a new world, s
 """
 
 import dataclasses
+import gc
 import os
 import signal
 import sys
@@ -87,6 +88,9 @@ def serve(connection: Connection) -> None:
             try:
                 if command == "open":
                     world = _World(payload)
+                    # Networks and rasters stay: the collector need not look through them again and again.
+                    gc.collect()
+                    gc.freeze()
                     answer = world.hello()
                 elif command == "close":
                     return

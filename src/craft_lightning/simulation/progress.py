@@ -35,7 +35,8 @@ class RouteProgress:
         self.route = route
         self.along = np.asarray(route.s, np.float64)
         self._points = np.asarray(route.xy).tolist()  # scalar reads in the hot loop
-        self._headings = np.asarray(route.heading).tolist()
+        headings = np.asarray(route.heading).tolist()
+        self._forward = [(math.cos(heading), math.sin(heading)) for heading in headings]
         self.index = 0
         self.s = 0.0
         self.offset = 0.0
@@ -77,8 +78,8 @@ class RouteProgress:
         begin = self.completed_index + 1
         for index in range(begin, min(begin + _COMPLETION_WINDOW, last + 1)):
             px, py = self._points[index]
-            heading = self._headings[index]
-            if (x - px) * math.cos(heading) + (y - py) * math.sin(heading) > 0.0:
+            cos, sin = self._forward[index]
+            if (x - px) * cos + (y - py) * sin > 0.0:
                 self.completed_index = index
         if not self.arrived:
             px, py = self._points[-1]

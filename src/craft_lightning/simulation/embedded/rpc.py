@@ -106,10 +106,10 @@ class RpcConnection(asyncio.Protocol):
             return
         try:
             self._unpacker.feed(data)
-            for request in self._unpacker:
-                reply = self._handle(request)
-                if reply is not None:
-                    transport.write(reply)
+            # What came together is answered together: a write costs more than most methods.
+            replies = [reply for reply in map(self._handle, self._unpacker) if reply is not None]
+            if replies:
+                transport.write(b"".join(replies))
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as cause:
             logger.warning("hung up on a connection that does not speak MessagePack-RPC: %s", cause)
             transport.abort()

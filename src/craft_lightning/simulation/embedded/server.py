@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import selectors
@@ -120,6 +121,9 @@ class EmbeddedServer:
         tasks = [asyncio.create_task(self._clock())]
         if self._parent:
             tasks.append(asyncio.create_task(self._watch_parent(done)))
+        # What is loaded stays: the collector need not look through it again and again while SUMO's answers come and go.
+        gc.collect()
+        gc.freeze()
         print(f"ready port={self.port} town={self.world.town.name} version={wire.VERSION}", flush=True)
         await done.wait()
         for task in tasks:
