@@ -18,7 +18,7 @@ import json, os, sys, time
 import psutil
 from craft_lightning.roads.routes import read_routes
 from craft_lightning.roads.towns import load_town, suite_path
-from craft_lightning.simulation.branching import Branching, drive_branch
+from craft_lightning.simulation.branching import Branching
 from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
 from craft_lightning.simulation.launcher import EmbeddedServer
 from craft_lightning.simulation.session import Session
@@ -49,17 +49,12 @@ with EmbeddedServer("craftville") as server:
             for _ in range(count - 1):
                 moment.restore()
 
-    def driven():
-        with branching.moment():  # so that every round begins at the same state
-            for _ in range(count // 4):
-                drive_branch(episode, plan, decisions, "plan", 1, False)
-
     def ticks():
         with branching.moment():
             for _ in range(count // 4 * 10 * decisions):
                 session.tick()
 
-    arms = {"branches": (branches, count), "driven": (driven, count // 4), "ticks": (ticks, count // 4)}
+    arms = {"branches": (branches, count), "ticks": (ticks, count // 4)}
     arms["empty"] = (empty, count)
     found = {name: [] for name in arms}
     branches()
@@ -79,7 +74,7 @@ os._exit(0)
 
 
 def measure(count: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the median (seconds, processor seconds) of one branch, of the same drive, its bare ticks, and a fork."""
+    """Return the median (seconds, processor seconds) of one branch, of its ticks alone, of a fork alone."""
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, str(count), str(rounds), str(SECONDS)],
         capture_output=True,
@@ -97,7 +92,6 @@ def run(quick: bool) -> list[Row]:
     found = measure(*((12, 2) if quick else (40, 5)))
     wall, cpu = found["branches"]
     titles = {
-        "driven": "the same 4 s driven without a branch",
         "ticks": "their 80 ticks alone",
         "empty": "a fork and its way back alone",
     }
