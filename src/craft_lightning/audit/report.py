@@ -96,12 +96,14 @@ def draw_audit(
         foot: small print.
 
     """
-    figure = Figure(figsize=(15.0, 4.2 + 0.28 * len(summary)), layout="constrained")
+    rows = len(summary)
+    figure = Figure(figsize=(16.0, 5.2 + 0.55 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    calibration, collisions, ratio = figure.subplots(1, 3, width_ratios=(1.1, 1.0, 1.0))
-    _calibration(calibration, states)
-    _collisions(collisions, summary)
-    _ratios(ratio, summary)
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.1, 1.0, 1.0), height_ratios=(4.0 + 0.25 * rows, 0.6 + 0.3 * rows))
+    _calibration(figure.add_subplot(grid[0, 0]), states)
+    _collisions(figure.add_subplot(grid[0, 1]), summary)
+    _ratios(figure.add_subplot(grid[0, 2]), summary)
+    _table(figure.add_subplot(grid[1, :]), summary)
     figure.supxlabel(foot, fontsize=7, color="#555555", wrap=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -155,11 +157,10 @@ def _collisions(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(groups)), groups, fontsize=8)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel(
-        "branches: charged without a collision (left) | real collisions, hatched: not charged (right)", fontsize=8
-    )
-    axes.set_title("collisions", fontsize=10)
-    axes.legend(fontsize=7)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
+    axes.set_xlabel("branches; left: charged, no collision; right: real collisions (hatched: not charged)", fontsize=8)
+    axes.set_title("collisions, predicted against real", fontsize=10)
+    axes.legend(fontsize=7, loc="lower right")
 
 
 def _ratios(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
@@ -173,7 +174,30 @@ def _ratios(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
         axes.plot([one.value for one in found], rows, "o", markersize=5, color=COLOURS[number], label=WORTHS[name])
     axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(groups)), groups, fontsize=8)
-    axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel("Cov(A_real, Phi) / Var(Phi) under the policy, 95 % over states")
+    axes.set_ylim(len(groups) - 0.1, -0.5)  # room for the legend
+    axes.set_xlabel("Cov(A_real, Phi) / Var(Phi) under the policy, 95 % over states", fontsize=8)
     axes.set_title("right of 1/2 the proxy takes variance away (Prop 3.2)", fontsize=10)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower right", ncols=3, columnspacing=0.8, handletextpad=0.2)
+
+
+def _table(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the main figures under the panels."""
+    axes.axis("off")
+    head = ("scenario", "states", "branches", "collisions", *(f"{name}: blind | phantom" for name in FORECASTS))
+    head += ("correlation (decay)", "Cov/Var, followed", "Cov/Var, driven", "corr(residual, G)")
+    cells = [
+        [
+            *(group, found["states"], found["branches"], found["hits"]),
+            *(f"{found[f'{name}.blind_count']} | {found[f'{name}.phantom_count']}" for name in FORECASTS),
+            *(found[name].text() for name in ("decay.correlation", "followed.policy.ratio", "driven.policy.ratio")),
+            found["driven.stand_in"].text(),
+        ]
+        for group, found in summary.items()
+    ]
+    table = axes.table(cells, colLabels=[text.replace(": ", ":\n") for text in head], loc="center", cellLoc="center")
+    table.auto_set_font_size(False)
+    table.set_fontsize(7.5)
+    table.auto_set_column_width(list(range(len(head))))
+    table.scale(1.0, 1.3)
+    for column in range(len(head)):
+        table[0, column].set_height(1.6 * table[0, column].get_height())
