@@ -94,3 +94,12 @@ def test_a_cross_section_knows_sides_and_directions(networks):
     turned = CrossSections.of(network).at(x, y, yaw + np.pi)
     assert [round(one.left, 3) for one in turned] == [round(-one.left, 3) for one in reversed(strips)]
     assert all(a.same != b.same for a, b in zip(turned, reversed(strips), strict=True))
+
+
+def test_who_leaves_a_parking_place_starts_beside_a_parking_lane_and_not_a_shoulder(networks):
+    for town, site in found(networks, "ParkingExit", 10):
+        network = networks[town]
+        strip = neighbour(CrossSections.of(network).at(*site.route.at(1.0)), -1.0, driving=False)
+        assert strip is not None
+        assert strip.parking
+        assert network.lane_type[strip.lane] == "parking"

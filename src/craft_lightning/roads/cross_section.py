@@ -28,6 +28,7 @@ class Strip:
         driving: whether it is a driving lane rather than a shoulder or a parking lane.
         same: whether its traffic goes the way one looks.
         s: metres along the lane.
+        parking: whether it is there to park on.
 
     """
 
@@ -37,6 +38,7 @@ class Strip:
     driving: bool
     same: bool
     s: float
+    parking: bool = False
 
 
 class CrossSections:
@@ -54,6 +56,7 @@ class CrossSections:
         chosen = np.flatnonzero(wanted[lane])
         self._lane = lane[chosen]
         self._driving = network.lane_kind[self._lane] == DRIVING
+        self._parking = network.lane_type[self._lane] == "parking"
         self._junction = np.asarray(network.lane_junction, bool)[self._lane]
         self._xy = np.stack([network.x[chosen], network.y[chosen]], -1)
         self._heading = np.asarray(network.heading, np.float64)[chosen]
@@ -98,7 +101,8 @@ class CrossSections:
             point = near[row]
             same = bool(turn[row] > 0.0)
             s = float(self._s[point]) - float(along[row]) * (1.0 if same else -1.0)
-            strips.append(Strip(lane, float(left[row]), float(self._width[point]), bool(self._driving[point]), same, s))
+            kind = bool(self._driving[point]), same, s, bool(self._parking[point])
+            strips.append(Strip(lane, float(left[row]), float(self._width[point]), *kind))
         return sorted(strips, key=lambda strip: (strip.left, strip.lane))
 
 

@@ -139,5 +139,5 @@ def two_way(strips: list[Strip]) -> bool:
 
 
 def has_parking(strips: list[Strip]) -> bool:
-    """Whether a parking lane or a shoulder runs along to the right, with nothing in between."""
-    return is_outer(strips) and any(not one.driving and one.width > 1.8 and -4.5 < one.left < -2.0 for one in strips)
+    """Whether a parking lane runs along to the right, with nothing in between."""
+    return is_outer(strips) and any(one.parking and one.width > 1.8 and -4.5 < one.left < -2.0 for one in strips)
