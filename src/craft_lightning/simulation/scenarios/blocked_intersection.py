@@ -7,6 +7,7 @@ import py_trees
 from py_trees.common import Status
 
 from craft_lightning.simulation.scenarios.base import Action, Scenario
+from craft_lightning.simulation.scenarios.drive_off import DriveOff
 from craft_lightning.simulation.scenarios.fleet import CARS, models
 from craft_lightning.simulation.scenarios.junction_ahead import JunctionAhead
 from craft_lightning.simulation.scenarios.pilot import Pilot
@@ -48,7 +49,7 @@ class BlockedIntersection(Scenario):
         """Return: stand, drive off."""
         stage = self.stage
         return py_trees.composites.Sequence(
-            "blocker", memory=True, children=[_Stand(stage, self), _DriveOff(stage, self)]
+            "blocker", memory=True, children=[_Stand(stage, self), DriveOff(stage, self)]
         )
 
 
@@ -70,24 +71,6 @@ class _Stand(Action):
             self._since = min(self._since, stage.view.time)
         waited = stage.view.time - self._since if np.isfinite(self._since) else 0.0
         return Status.SUCCESS if waited >= self._scenario.hold or self.elapsed > _LONGEST else Status.RUNNING
-
-
-class _DriveOff(Action):
-    """Drives on along the route until it is far ahead or the route ends."""
-
-    def __init__(self, stage: Stage, scenario: BlockedIntersection) -> None:
-        super().__init__("drive off", stage)
-        self._scenario = scenario
-
-    def update(self) -> Status:
-        """Drive one step."""
-        stage, pilot = self.stage, self._scenario.pilot
-        if pilot is None or not pilot.see():
-            return Status.FAILURE
-        if pilot.s - stage.ego_s > 45.0 or pilot.s > stage.end - 3.0:
-            return Status.SUCCESS
-        pilot.drive(stage.speed_limit(pilot.s))
-        return Status.RUNNING
 
 
 TYPES: dict[str, type[Scenario]] = {"BlockedIntersection": BlockedIntersection}

@@ -1,7 +1,6 @@
 """HardBreakRoute: the vehicle ahead of the ego brakes hard without a reason to be seen."""
 
 import math
-from typing import Any
 
 import numpy as np
 import py_trees
@@ -9,10 +8,10 @@ from py_trees.common import Status
 
 from craft_lightning.conventions import AGENT_WALKER, TRACKER_SECONDS
 from craft_lightning.simulation.scenarios.base import Action, Scenario
+from craft_lightning.simulation.scenarios.drive_off import DriveOff
+from craft_lightning.simulation.scenarios.fleet import CARS, models
 from craft_lightning.simulation.scenarios.pilot import Pilot
 from craft_lightning.simulation.scenarios.stage import Stage
-
-_CARS = "vehicle.*"
 
 
 class HardBreakRoute(Scenario):
@@ -51,7 +50,7 @@ class HardBreakRoute(Scenario):
                 self.lead,
                 _KeepAhead(stage, self.lead, self.time_gap),
                 _Brake(stage, self.lead, self.deceleration, self.hold),
-                _DriveOff(stage, self.lead),
+                DriveOff(stage, self.lead),
             ],
         )
 
@@ -74,13 +73,8 @@ class _Appear(Action):
             s = stage.ego_s + _distance(speed, self._time_gap) + 4.0 * (round(self.elapsed / TRACKER_SECONDS) % 5)
             if s > stage.end - 10.0 or not self._free(s):
                 return Status.RUNNING
-            blueprints = [
-                blueprint
-                for blueprint in stage.session.world.get_blueprint_library().filter(_CARS)
-                if _is_car(blueprint)
-            ]
-            blueprints.sort(key=lambda blueprint: blueprint.id)
-            vehicle = stage.spawn(blueprints[int(stage.rng.integers(len(blueprints)))], s)
+            cars = models(stage.session, CARS)
+            vehicle = stage.spawn(stage.session.blueprint(cars[int(stage.rng.integers(len(cars)))]), s)
             if vehicle is None:
                 return Status.RUNNING
             self.pilot = Pilot(stage, vehicle, s)
@@ -137,37 +131,9 @@ class _Brake(Action):
         return Status.SUCCESS if self.stage.view.time - self._stood >= self._hold else Status.RUNNING
 
 
-class _DriveOff(Action):
-    """Drives on along the route until it is far ahead or the route ends."""
-
-    def __init__(self, stage: Stage, lead: _Appear) -> None:
-        super().__init__("drive off", stage)
-        self._lead = lead
-
-    def update(self) -> Status:
-        """Drive one step."""
-        stage, pilot = self.stage, self._lead.pilot
-        if pilot is None or not pilot.see():
-            return Status.FAILURE
-        if pilot.s - stage.ego_s > 45.0 or pilot.s > stage.end - 3.0:
-            return Status.SUCCESS
-        pilot.drive(stage.speed_limit(pilot.s))
-        return Status.RUNNING
-
-
 def _distance(speed: float, time_gap: float) -> float:
     """Return the metres between the centres of ego and lead."""
     return 4.8 + 3.0 + time_gap * speed
-
-
-def _is_car(blueprint: Any) -> bool:
-    """Whether a vehicle blueprint is an ordinary car: four wheels, no bus, truck or emergency vehicle."""
-    if blueprint.has_attribute("number_of_wheels") and blueprint.get_attribute("number_of_wheels").as_int() != 4:
-        return False
-    for name, wanted in (("special_type", ("", "electric", "taxi")), ("base_type", ("", "car"))):
-        if blueprint.has_attribute(name) and blueprint.get_attribute(name).as_str().lower() not in wanted:
-            return False
-    return True
 
 
 TYPES: dict[str, type[Scenario]] = {"HardBreakRoute": HardBreakRoute}
