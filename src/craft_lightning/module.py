@@ -88,7 +88,10 @@ class CraftModule(LightningModule):
         self.started_from = checkpoint
         self.adapter = adapter
         if checkpoint is not None:
-            load_policy(checkpoint, adapter)
+            try:
+                load_policy(checkpoint, adapter)
+            except CraftError as error:
+                raise CraftError(f"model.{error}") from error
         adapter.set_trainable(trainable)
         self.learning_rate, self.final_learning_rate = learning_rate, final_learning_rate
         self.weight_decay, self.warmup = weight_decay, warmup

@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any] | None:
     if str(path).startswith(KEYWORDS) and not Path(path).exists():
         return None
     if not Path(path).is_file():
-        raise CraftError(f"ckpt_path: there is no file {path}")
+        raise CraftError(f"ckpt_path: there is no file {path}; give the path of a .ckpt that `lightning fit` wrote")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -134,3 +134,21 @@ def test_broken_files_are_one_sentence_with_file_and_field(tmp_path, content, wo
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CraftError, match=r"none\.json does not exist"):
         read_document(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("field", ["score_composed", "score_penalty"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "abc", True])
+def test_a_score_that_is_no_finite_number_names_route_and_field(tmp_path, field, value):
+    broken = row(3)
+    broken["scores"][field] = value
+    with pytest.raises(CraftError, match=rf"field scores\.{field} is .*finite number") as error:
+        read_document(write(tmp_path / "f.json", [row(2), broken]))
+    assert "f.json" in str(error.value)
+
+
+def test_a_folder_and_bytes_say_what_to_do(tmp_path):
+    with pytest.raises(CraftError, match="is a folder; `craft-lightning merge "):
+        read_document(tmp_path)
+    (tmp_path / "b.json").write_bytes(b"\x96\x00")
+    with pytest.raises(CraftError, match=r"b\.json holds no text"):
+        read_document(tmp_path / "b.json")

@@ -121,8 +121,14 @@ def load_json(path: str | Path) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CraftError(f"result file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise CraftError(f"result file {path} does not exist; correct the path") from None
+    except IsADirectoryError:
+        raise CraftError(
+            f"result file {path} is a folder; `craft-lightning merge {path}` makes one file of it"
+        ) from None
+    except UnicodeDecodeError:
+        raise CraftError(f"result file {path} holds no text, so it is no result file; give a .json") from None
+    except OSError as error:
         raise CraftError(f"result file {path} cannot be read: {error}") from error
     if not text.strip():
         raise CraftError(f"result file {path} is empty, as a run leaves it that was just begun; drive its routes again")

@@ -1,5 +1,6 @@
 """Rows of leaderboard files (CARLA leaderboard 1.0 and 2.x, Bench2Drive) to route records and back."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,7 @@ def parse_row(index: int, row: Mapping[str, Any]) -> RouteRecord:
     speeds = infractions.get("min_speed_infractions", [])
     if not isinstance(speeds, list):
         raise CraftError(f"{where}: field infractions.min_speed_infractions is {speeds!r}; it should be a list")
+    _require_scores(row, where)
     scenario_name = str(row.get("scenario_name") or "")
     return RouteRecord(
         route_id=str(_field(row, where, (str, int), "route_id")),
@@ -113,6 +115,17 @@ def parse_row(index: int, row: Mapping[str, Any]) -> RouteRecord:
         duration_system_s=max(_field(row, where, (int, float), "meta", "duration_system"), 0.0),
         **counts,
     )
+
+
+def _require_scores(row: Mapping[str, Any], where: str) -> None:
+    """Refuse the scores that a row states of itself where they are no finite numbers."""
+    scores = row.get("scores")
+    for name in ("score_composed", "score_penalty"):
+        value = scores.get(name) if isinstance(scores, Mapping) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise CraftError(f"{where}: field scores.{name} is {value!r}; give a finite number or leave it out")
 
 
 def composed_score(row: Mapping[str, Any]) -> float | None:

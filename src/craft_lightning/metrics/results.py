@@ -203,6 +203,7 @@ def write_json(path: str | Path, document: Any, indent: int | None = 1) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(document, stream, indent=indent, allow_nan=False)
             stream.write("\n")
+        os.chmod(temporary, 0o644)  # temporary files are private, results are not
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

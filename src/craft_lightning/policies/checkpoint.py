@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -139,7 +140,9 @@ def _require_plain(value: Any, where: str) -> None:
 
 def _lightning_state(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own words about a pickle that is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CraftError(
             f"{_FIELD}: {path} holds more than tensors and plain values, or is corrupt; it was refused and nothing in "

@@ -106,11 +106,12 @@ class WorldsDataModule(LightningDataModule):
         for name, seconds in (("step_timeout", step_timeout), ("start_timeout", start_timeout)):
             if not seconds > 0.0:
                 raise CraftError(f"data.{name} is {seconds}; give a positive number of seconds")
-        if min(vehicles, walkers, eval_limit, seed, max_replacements) < 0 or generated_routes < 1:
-            raise CraftError(
-                f"data.vehicles={vehicles}, walkers={walkers}, eval_limit={eval_limit}, seed={seed}, "
-                f"max_replacements={max_replacements} must be 0 or more, generated_routes={generated_routes} 1 or more"
-            )
+        counts = {"vehicles": vehicles, "walkers": walkers, "eval_limit": eval_limit, "seed": seed}
+        for name, value in {**counts, "max_replacements": max_replacements}.items():
+            if value < 0:
+                raise CraftError(f"data.{name} is {value}; give 0 or more")
+        if generated_routes < 1:
+            raise CraftError(f"data.generated_routes is {generated_routes}; give 1 or more")
         if host and worlds != 1:
             raise CraftError(
                 f"data.worlds is {worlds} but data.host='{host}' is one server; set data.worlds=1 "
