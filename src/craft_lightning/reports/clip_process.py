@@ -5,9 +5,6 @@ fields come as dictionaries, and one answer each goes back.
 """
 
 import functools
-import os
-import signal
-import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -22,6 +19,7 @@ from craft_lightning.reports.bird_camera import BirdCamera
 from craft_lightning.reports.clips import Clip, Played, write_moving_picture
 from craft_lightning.reports.filming import FRAME_SECONDS, FilmingSession, film, find_route
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town
+from craft_lightning.rollouts.worker import run_child
 from craft_lightning.simulation.episode import RouteEpisode
 from craft_lightning.simulation.launcher import EmbeddedServer
 
@@ -121,14 +119,5 @@ def serve(connection: Connection) -> None:
         world.close()
 
 
-def main() -> None:
-    """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(Connection(int(sys.argv[1])))
-    # The client of the wheel now and then aborts while the interpreter tears it down; everything is closed by now.
-    sys.stdout.flush(), sys.stderr.flush()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    run_child(serve)

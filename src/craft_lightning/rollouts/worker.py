@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -118,15 +119,15 @@ def serve(connection: Connection) -> None:
             world.close()
 
 
-def main() -> None:
-    """Entry point of the child process."""
+def run_child(answer: Callable[[Connection], None]) -> None:
+    """Run a supervised child process to its end: ``answer`` serves the socket whose number is the first argument."""
     # Ctrl-C reaches the whole group; the parent alone decides, and closes the connection when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(Connection(int(sys.argv[1])))
+    answer(Connection(int(sys.argv[1])))
     # The client of the wheel now and then aborts while the interpreter tears it down; everything is closed by now.
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    run_child(serve)
