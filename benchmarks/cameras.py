@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 from craft_lightning.conventions import TICK_SECONDS
+from craft_lightning.simulation.launcher import EmbeddedServer
 
 ACTORS = (20, 50, 100, 200)
 CAMERAS = ((0, 256, 144), (1, 256, 144), (4, 256, 144), (1, 1024, 512), (6, 1024, 512))
@@ -143,20 +144,10 @@ _LEAVE = "\n__import__('os')._exit(0)\n"
 
 def _ask(body: str, argument: str) -> str:
     """Run a client script against a fresh server and return what it printed."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "craft_lightning.simulation.embedded", "--port", "0", "--town", "craftville"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert server.stdout is not None
-        ready = dict(word.split("=") for word in server.stdout.readline().split()[1:])
-        script = _BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
-        command = [sys.executable, "-c", script, ready["port"], argument]
+    script = _BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
+    with EmbeddedServer("craftville") as server:
+        command = [sys.executable, "-c", script, str(server.port), argument]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def measure(ticks: int, repeats: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from craft_lightning.conventions import TICK_SECONDS
+from craft_lightning.simulation.launcher import EmbeddedServer
 
 CLIENT = """
 import json, sys, time
@@ -65,24 +66,10 @@ print(json.dumps(rates))
 
 def measure(ticks: int, repeats: int) -> dict[str, float]:
     """Return the median ticks a second of each arm."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "craft_lightning.simulation.embedded", "--port", "0", "--town", "craftville"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert server.stdout is not None
-        ready = dict(word.split("=") for word in server.stdout.readline().split()[1:])
-        script = CLIENT.replace("TICK\n", f"{TICK_SECONDS}\n")
-        done = subprocess.run(
-            [sys.executable, "-c", script, ready["port"], str(ticks), str(repeats)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    finally:
-        server.terminate()
-        server.wait()
+    script = CLIENT.replace("TICK\n", f"{TICK_SECONDS}\n")
+    with EmbeddedServer("craftville") as server:
+        command = [sys.executable, "-c", script, str(server.port), str(ticks), str(repeats)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name: statistics.median(values) for name, values in json.loads(done.stdout).items()}
 
 
