@@ -107,9 +107,9 @@ class WorldsDataModule(LightningDataModule):
             if not seconds > 0.0:
                 raise CraftError(f"data.{name} is {seconds}; give a positive number of seconds")
         counts = {"vehicles": vehicles, "walkers": walkers, "eval_limit": eval_limit, "seed": seed}
-        for name, value in {**counts, "max_replacements": max_replacements}.items():
-            if value < 0:
-                raise CraftError(f"data.{name} is {value}; give 0 or more")
+        for name, count in {**counts, "max_replacements": max_replacements}.items():
+            if count < 0:
+                raise CraftError(f"data.{name} is {count}; give 0 or more")
         if generated_routes < 1:
             raise CraftError(f"data.generated_routes is {generated_routes}; give 1 or more")
         if host and worlds != 1:
