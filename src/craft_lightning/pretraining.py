@@ -7,7 +7,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.building import build_vocabulary
 from craft_lightning.policies.checkpoint import save_policy
 from craft_lightning.policies.coverage import nearest_entry
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
@@ -34,10 +33,7 @@ class BuildVocabulary(Callback):
 
         """
         policy, data = _policy(pl_module), _data(trainer)
-        if policy.vocabulary_hash is not None:
-            return
-        trajectories = data.collect().tensors["trajectory"]
-        policy.set_vocabulary(build_vocabulary(trajectories, len(policy.table), self.seed))
+        policy.prepare(data.collect().tensors["trajectory"], self.seed)
 
 
 class ExportPolicy(Callback):

@@ -63,7 +63,8 @@ class CandidateSet(TensorClass):
     mask [B, K] False for padded, duplicate or vetoed; log_probs [B, K] behaviour log-probabilities, normalised over the
     mask, temperature included; log_mass [B] log of the policy's mass on this support (0 when enumerated);
     multiplicity [B, K] raw candidates merged into this one; chosen [B] executed index, -1 before act.
-    A static vocabulary keeps ``trajectories`` as an expanded view and stores ids alone.
+    A static vocabulary keeps ``trajectories`` as an expanded view and stores ids alone. ``latent`` [B, ...] is what
+    else ``score`` needs to score these very candidates again: latent vectors, noise chains, tokens.
     """
 
     trajectories: Tensor | None
@@ -73,6 +74,7 @@ class CandidateSet(TensorClass):
     log_mass: Tensor
     multiplicity: Tensor
     chosen: Tensor
+    latent: TensorDict | None = None
 
 
 @dataclasses.dataclass

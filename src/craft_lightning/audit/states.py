@@ -37,7 +37,11 @@ class Pilot:
     def propose(self, result: StepResult) -> CandidateSet:
         """Return the candidates of a state, [1]."""
         observation = stack_numpy([result.observation], Observation)
-        return self.policy.propose(self.policy.encode(observation.to(self._device)))
+        drawn = self.policy.proposal_noise
+        # The same numbers at every state: a branch that comes back to a state is offered the same candidates.
+        noise = torch.rand(1, drawn, generator=torch.Generator().manual_seed(0)) if drawn else None
+        context = self.policy.encode(observation.to(self._device))
+        return self.policy.propose(context, noise=None if noise is None else noise.to(self._device))
 
     @torch.no_grad()
     def plans(self, candidates: CandidateSet) -> np.ndarray:

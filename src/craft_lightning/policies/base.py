@@ -35,10 +35,30 @@ class PolicyAdapter(nn.Module, ABC):
     free_arguments: ClassVar[frozenset[str]] = frozenset({"pretrained", "dropout"})
     """Constructor arguments that may differ from a checkpoint's; all others must be equal when weights are loaded."""
 
+    family: ClassVar[str] = "policy"
+    """Name of the family of architectures, as tables show it."""
+
+    stores_geometry: ClassVar[bool] = False
+    """Whether trajectories follow from more than the ids (the state, noise), so that rollouts store them too."""
+
     arguments: dict[str, Any]
     """Constructor arguments by name, defaults included."""
 
     profile: Profile = "all"
+
+    proposal_noise: int = 0
+    """Uniform numbers a state that ``propose`` draws its candidates with; 0 where it enumerates."""
+
+    vocabulary_hash: str | None = None
+    """Identity of what the ids mean; None where they need no table, or where the table is still empty."""
+
+    @classmethod
+    def example(cls) -> "PolicyAdapter":
+        """Return a small instance that is ready to drive, for conformance checks: no files, no download.
+
+        A class whose defaults are large, or that needs a table first, overrides this.
+        """
+        return cls()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember the arguments of the outermost constructor."""
@@ -67,20 +87,38 @@ class PolicyAdapter(nn.Module, ABC):
         """
 
     @abstractmethod
-    def propose(
-        self, context: Context, support: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> CandidateSet:
+    def propose(self, context: Context, support: Tensor | None = None, noise: Tensor | None = None) -> CandidateSet:
         """List the candidates of B states with their behaviour log-probabilities.
 
         Args:
             context: what ``encode`` answered.
             support: [B, K, F] ids of a stored support to rebuild exactly, never filtered again; None enumerates.
-            generator: source of randomness of policies that sample their support.
+            noise: [B, proposal_noise] uniform numbers in [0, 1) that fix which candidates a sampling policy draws.
 
         Returns:
             The candidates; ``chosen`` is -1.
 
         """
+
+    def prepare(self, trajectories: Tensor, seed: int = 0) -> None:
+        """Make the table that candidates are taken from (vocabulary, anchors) where the policy has none yet.
+
+        Args:
+            trajectories: [N, T, 3] demonstrated poses in the ego frame, 0.1 s apart.
+            seed: seed of whatever is random in it.
+
+        """
+
+    def calibrate_temperature(self, context: Context, target: float = 0.9) -> float:
+        """Fit the softmax temperature to a mean probability of the greedy candidate and keep it.
+
+        A family with a temperature overrides this.
+
+        Raises:
+            CraftError: the policy has no temperature.
+
+        """
+        raise CraftError(f"{type(self).__name__} has no softmax temperature to calibrate; leave the calibration out")
 
     def listing(self, context: Context) -> CandidateSet:
         """List the candidates where nobody will draw one (imitation); their ``log_probs`` may be anything valid.

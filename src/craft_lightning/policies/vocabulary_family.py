@@ -9,6 +9,7 @@ from torch import Tensor
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.policies.building import build_vocabulary
 from craft_lightning.policies.candidates import duplicate_groups, merge_logits
 from craft_lightning.policies.vocabulary import Vocabulary
 from craft_lightning.structures import CandidateSet, Context, Factor, FactorLogProbs, PlanSpec
@@ -34,6 +35,7 @@ class VocabularyPolicy(PolicyAdapter):
 
     """
 
+    family = "vocabulary"
     # The vocabulary is held to its hash, which says more than its file's name.
     free_arguments = PolicyAdapter.free_arguments | {"vocabulary", "size", "num_poses", "reachable_speed"}
 
@@ -59,7 +61,6 @@ class VocabularyPolicy(PolicyAdapter):
         self.register_buffer("representative", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("initial_speed", torch.zeros(0), persistent=False)
         self.has_duplicates = False
-        self.vocabulary_hash: str | None = None
         self.vocabulary_report: dict[str, Any] = {} if vocabulary is None else dict(vocabulary.report)
         self.register_load_state_dict_pre_hook(_refuse_another_vocabulary)
         self.register_load_state_dict_post_hook(_vocabulary_was_loaded)
@@ -103,6 +104,11 @@ class VocabularyPolicy(PolicyAdapter):
         self.vocabulary_report = dict(vocabulary.report)
         self._vocabulary_changed()
 
+    def prepare(self, trajectories: Tensor, seed: int = 0) -> None:
+        """Build the vocabulary from demonstrations where there is none yet."""
+        if self.vocabulary_hash is None:
+            self.set_vocabulary(build_vocabulary(trajectories, len(self.table), seed, self.dt))
+
     @torch.no_grad()
     def listing(self, context: Context) -> CandidateSet:
         """List all entries with uniform log-probabilities, without running the decoder."""
@@ -122,15 +128,13 @@ class VocabularyPolicy(PolicyAdapter):
         )
 
     @torch.no_grad()
-    def propose(
-        self, context: Context, support: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> CandidateSet:
+    def propose(self, context: Context, support: Tensor | None = None, noise: Tensor | None = None) -> CandidateSet:
         """List all entries, or exactly the stored ones.
 
         Args:
             context: what ``encode`` answered, B states.
             support: [B, K, 1] (or [B, K]) ids of a stored support; None lists the whole vocabulary.
-            generator: not used: the support is static.
+            noise: not used: the support is static.
 
         Returns:
             Candidates whose ``trajectories`` are a view of the vocabulary (expanded where all states share it).

@@ -12,6 +12,8 @@ from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.rollouts.loop import Keep, Running
 from craft_lightning.structures import CandidateSet, Context, Observation, stack_numpy
 
+_PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
+
 
 class PolicyDriver:
     """Runs the observations of all waiting worlds through a policy as one batch.
@@ -44,21 +46,25 @@ class PolicyDriver:
         with torch.no_grad(), _spare_threads(self.rows):
             device = next(self.policy.parameters()).device
             context = self.policy.encode(observation.to(device))
-            candidates = self.policy.propose(context)
+            drawn = self.policy.proposal_noise
+            proposal = self._noise(running, drawn, _PROPOSING).to(device) if drawn else None
+            candidates = self.policy.propose(context, noise=proposal)
             noise = None if self.greedy else self._noise(running, candidates.mask.shape[1]).to(device)
             index, trajectory = self.policy.act(candidates, greedy=self.greedy, noise=noise)
         if was_training:
             self.policy.train()
         candidates.chosen = index
-        candidates.trajectories = None  # a static vocabulary is kept as ids alone
+        if not self.policy.stores_geometry:
+            candidates.trajectories = None  # a static vocabulary is kept as ids alone
         plans = trajectory.cpu().numpy()
         rows = functools.cache(functools.partial(_rows, context, candidates))
         return {world: ("step", plans[world], functools.partial(_row, rows, world)) for world in running}
 
-    def _noise(self, running: dict[int, Running], candidates: int) -> torch.Tensor:
-        noise = np.zeros((self.rows, candidates))
+    def _noise(self, running: dict[int, Running], count: int, purpose: tuple[int, ...] = ()) -> torch.Tensor:
+        noise = np.zeros((self.rows, count))
         for world, episode in running.items():
-            noise[world] = np.random.default_rng([self.seed, episode.spec.number, episode.steps]).random(candidates)
+            key = [self.seed, episode.spec.number, episode.steps, *purpose]
+            noise[world] = np.random.default_rng(key).random(count)
         # Idle rows keep zeros: their draw is never executed.
         return torch.from_numpy(noise)
 

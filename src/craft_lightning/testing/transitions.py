@@ -53,12 +53,14 @@ def synthetic_transitions(
     with torch.no_grad():
         device = next(policy.parameters()).device
         context = policy.encode(random_observation(count, generator).to(device))
-        candidates = policy.propose(context).cpu()
+        proposal = torch.rand(count, policy.proposal_noise, generator=generator) if policy.proposal_noise else None
+        candidates = policy.propose(context, noise=None if proposal is None else proposal.to(device)).cpu()
         noise = torch.rand(candidates.mask.shape, generator=generator)
         candidates.chosen = policy.act(candidates, noise=noise)[0]
     policy.train(training)
     poses = policy.trajectories(candidates).shape[-2]
-    candidates.trajectories = None
+    if not policy.stores_geometry:
+        candidates.trajectories = None
     step = torch.arange(count) % episode
     last = (step == episode - 1) | (torch.arange(count) == count - 1)
     events = torch.zeros(count, len(EVENTS))
