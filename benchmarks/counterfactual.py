@@ -131,17 +131,20 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=32)
     parser.add_argument("--horizon", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--arms", nargs="*", default=list(arms()), help="which to time; the first is the reference")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     options = parser.parse_args()
 
+    chosen = {name: arms()[name] for name in options.arms}
+    reference = next(iter(chosen))
     seconds, steps = measure(
-        options.states, options.candidates, options.agents, options.horizon, options.rounds, arms()
+        options.states, options.candidates, options.agents, options.horizon, options.rounds, chosen
     )
     rows = {
         name: {
             "milliseconds": 1e3 * value,
             "trajectories_per_s": options.states * options.candidates / value,
-            "speed_up": seconds[REFERENCE] / value,
+            "speed_up": seconds[reference] / value,
         }
         for name, value in seconds.items()
     }

@@ -10,12 +10,13 @@ from craft_lightning.objectives.policy_gradient import ProximalPolicy
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.residual import GroundedResidual
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
-from craft_lightning.testing.transitions import SyntheticDataModule
+from craft_lightning.testing.transitions import SyntheticDataModule, random_observation
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 def fit(accelerator, losses):
+    torch.manual_seed(0)  # of the critic's first weights
     trainer = Trainer(
         max_epochs=2,
         accelerator=accelerator,
@@ -43,5 +44,9 @@ def test_a_fit_on_a_gpu_is_a_fit_on_a_cpu(losses):
     assert here.keys() == there.keys()
     for name, value in here.items():
         assert there[name] == pytest.approx(value, rel=2e-2, abs=2e-3), name
-    for name, tensor in module.state_dict().items():
-        torch.testing.assert_close(gpu_module.state_dict()[name].cpu(), tensor, rtol=2e-2, atol=2e-3)
+    # Probabilities and not weights: the bias of the last layer moves by rounding alone, which Adam enlarges.
+    states = random_observation(32, torch.Generator().manual_seed(5))
+    gpu_policy = gpu_module.adapter.cpu()
+    with torch.no_grad():
+        mine, theirs = (policy.propose(policy.encode(states)).log_probs for policy in (module.adapter, gpu_policy))
+    torch.testing.assert_close(theirs.exp(), mine.exp(), rtol=0, atol=2e-2)
