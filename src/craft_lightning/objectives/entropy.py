@@ -3,12 +3,12 @@
 from torch import Tensor
 
 from craft_lightning.objectives.base import Learner, LossCallback
-from craft_lightning.objectives.functional import entropy
+from craft_lightning.objectives.factored import plan_entropy
 from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, Transition
 
 
 class Entropy(LossCallback):
-    """Minus the mean entropy of the student over its candidates, in nats.
+    """Minus the mean entropy of the student over its candidates, in nats; by the chain rule for several factors.
 
     Args:
         weight: factor of the bonus in the objective.
@@ -26,6 +26,6 @@ class Entropy(LossCallback):
         self, module: Learner, batch: Transition | Demonstration, candidates: CandidateSet, outputs: FactorLogProbs
     ) -> Tensor:
         """Return minus the mean entropy of the mini-batch."""
-        value = entropy(outputs.joint, candidates.mask).mean()
+        value = plan_entropy(outputs, candidates.mask).mean()
         self.report(module, {"nats": value.detach()})
         return -value
