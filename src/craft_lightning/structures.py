@@ -85,7 +85,7 @@ class FactorLogProbs:
     conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor.
     Policies whose candidates are not all there is also fill: law [B, L], the parameters of the density that candidates
     were drawn from, for closed forms (``PolicyAdapter.divergence``); log_mass [B], the log of the mass that the current
-    parameters leave on this support; plan [B, T, 3], the central plan, for regression in pre-training.
+    parameters leave on this support; plan [B, N, T, 3], the central plans of N modes, for regression in pre-training.
     """
 
     joint: Tensor

@@ -1,6 +1,7 @@
 """The family of policies whose candidates are drawn from a density: a categorical over the samples that are stored."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from tensordict import TensorDict
@@ -83,11 +84,8 @@ class SampledPolicy(PolicyAdapter):
             uniform = proposal_numbers(noise, states, self.samples, self.dimensions)
         value = torch.cat([self.centre(law).unsqueeze(1), self.draw(law.unsqueeze(1), uniform)], 1)
         ids = torch.arange(self.samples + 1, device=law.device).view(1, -1, 1).expand(states, -1, 1)
-        if support is not None:
-            ids = support.view(states, -1, 1)
-            value = value.gather(1, checked_ids(ids, self.samples + 1).expand(-1, -1, self.dimensions))
         mask = ids[..., 0] > 0
-        return CandidateSet(
+        drawn = CandidateSet(
             trajectories=self.decode(context, value),
             ids=ids,
             mask=mask,
@@ -98,6 +96,9 @@ class SampledPolicy(PolicyAdapter):
             latent=TensorDict({"value": value, "law": law}, batch_size=[states]),
             batch_size=[states],
         )
+        if support is None:
+            return drawn
+        return listed(drawn, support, checked_ids(support.view(states, -1), self.samples + 1), ("value",))
 
     def forward(self, context: Context, candidates: CandidateSet) -> FactorLogProbs:
         """Return self-normalised log-probabilities of the stored samples; the table is [B, 1, K + 1]."""
@@ -109,7 +110,7 @@ class SampledPolicy(PolicyAdapter):
         outputs = sample_table(joint, candidates.ids, self.samples + 1)
         outputs.law = law
         if self.profile == "all":
-            outputs.plan = self.decode(context, self.centre(law).unsqueeze(1)).squeeze(1)
+            outputs.plan = self.decode(context, self.centre(law).unsqueeze(1))
         return outputs
 
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -142,6 +143,35 @@ def checked_ids(ids: Tensor, size: int) -> Tensor:
     return ids
 
 
+def listed(drawn: CandidateSet, ids: Tensor, rows: Tensor, latents: Sequence[str]) -> CandidateSet:
+    """Return the candidates [B, N] in ``rows`` [B, N] of a proposal, renormalised, with their mass.
+
+    Args:
+        drawn: the whole proposal, with trajectories and latents.
+        ids: [B, N, F] (or [B, N]) their ids.
+        rows: [B, N] int64.
+        latents: names of the latents that have a row a candidate.
+
+    """
+    states = torch.arange(len(rows), device=rows.device)[:, None]
+    mask = drawn.mask[states, rows]
+    log_probs = drawn.log_probs[states, rows]
+    assert drawn.latent is not None  # proposals of this family carry them
+    assert drawn.trajectories is not None
+    latent = {key: value[states, rows] if key in latents else value for key, value in drawn.latent.items()}
+    return CandidateSet(
+        trajectories=drawn.trajectories[states, rows],
+        ids=ids.view(*rows.shape, -1),
+        mask=mask,
+        log_probs=log_probs.log_softmax(1),
+        log_mass=log_probs.logsumexp(1),
+        multiplicity=drawn.multiplicity[states, rows],
+        chosen=drawn.chosen,
+        latent=TensorDict(latent, batch_size=drawn.batch_size),
+        batch_size=drawn.batch_size,
+    )
+
+
 def sample_table(joint: Tensor, ids: Tensor, size: int) -> FactorLogProbs:
     """Return one factor's log-probabilities [B, K] with their table [B, 1, size], -inf where nothing is listed."""
     flat = checked_ids(ids, size)[..., 0]
@@ -150,14 +180,14 @@ def sample_table(joint: Tensor, ids: Tensor, size: int) -> FactorLogProbs:
 
 
 def greedy_centre(policy: PolicyAdapter, candidates: CandidateSet) -> tuple[Tensor, Tensor]:
-    """Return index [B] and trajectory [B, T, 3] of the candidate with id 0, the centre of the law.
+    """Return index [B] and trajectory [B, T, 3] of sample number 0, the centre of the law.
 
     Raises:
         CraftError: a state's support does not list it.
 
     """
-    centre = (candidates.ids == 0).all(-1)
+    centre = candidates.ids[..., -1] == 0
     if not centre.any(1).all():
-        raise CraftError(f"the support of {type(policy).__name__} lacks id 0, the greedy plan; list it")
+        raise CraftError(f"the support of {type(policy).__name__} lacks sample number 0, the greedy plan; list it")
     index = centre.int().argmax(1)
     return index, policy.trajectories(candidates)[torch.arange(len(index), device=index.device), index]
