@@ -11,7 +11,9 @@ from torch import Tensor
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.policies.densities import normal_quantile, self_normalised
+from craft_lightning.policies.factored import split_joint
 from craft_lightning.policies.sampled_family import checked_ids, fixed_uniform, greedy_centre, listed, proposal_numbers
+from craft_lightning.policies.temperature import fit_temperature
 from craft_lightning.structures import CandidateSet, Context, Factor, FactorLogProbs, PlanSpec
 
 _TRAIN_STEPS, _FIRST_BETA, _LAST_BETA = 1000, 1e-4, 0.02  # the scaled linear schedule of DDPM
@@ -170,6 +172,18 @@ class TruncatedDiffusionPolicy(PolicyAdapter):
         """Choose a mode and chain by ``noise``, or the best mode's chain without noise where ``greedy``."""
         return greedy_centre(self, candidates) if greedy else super().act(candidates, greedy, noise)
 
+    def calibrate_temperature(self, context: Context, target: float = 0.9) -> float:
+        """Fit the softmax temperature of the modes to a mean probability of the most probable one and keep it."""
+        with torch.no_grad():
+            # In parts: held-out sets are larger than mini-batches.
+            logits = torch.cat([self.mode_logits(part) for part in context.split(256)]).double()
+
+        def greedy(temperature: float) -> float:
+            return float((logits / temperature).softmax(1).amax(1).mean())
+
+        self.temperature.fill_(fit_temperature(greedy, target, self.modes))
+        return float(self.temperature)
+
     def chain_log_ratio(self, means: Tensor, old_means: Tensor, chain: Tensor) -> Tensor:
         """Return log pi(chain) - log pi_old(chain) [B, K], exactly 0 where the means are equal.
 
@@ -261,10 +275,7 @@ class TruncatedDiffusionPolicy(PolicyAdapter):
         states, size = len(joint), self.group + 1
         empty = joint.new_full((states, self.modes * size), -torch.inf)
         full = empty.scatter_reduce(1, mode * size + number, joint, "amax").view(states, self.modes, size)
-        seen = ~full.isneginf().all(2)
-        # logsumexp of nothing has no gradient; modes without a listed chain keep -inf.
-        marginal = torch.where(seen, torch.where(seen[..., None], full, 0.0).logsumexp(2), -torch.inf)
-        conditional = torch.where(seen[..., None], full - torch.where(seen, marginal, 0.0)[..., None], -torch.inf)
+        marginal, conditional = split_joint(full)
         rows = torch.arange(states, device=joint.device)[:, None]
         factors = torch.stack([marginal.gather(1, mode), conditional[rows, mode, number]], -1)
         return FactorLogProbs(joint, factors, [marginal.unsqueeze(1), conditional], [torch.zeros_like(mode), mode])
