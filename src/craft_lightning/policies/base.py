@@ -169,11 +169,11 @@ class PolicyAdapter(nn.Module, ABC):
 
         Exactly 0, with a gradient of exactly 0, where both are equal. Only families whose scores carry a law have it.
         """
-        raise CraftError(f"{type(self).__name__} answers no law, so it has no divergence in closed form; sum over joint")
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed divergence; sum over joint")
 
     def law_entropy(self, law: Tensor) -> Tensor:
-        """Return the differential entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
-        raise CraftError(f"{type(self).__name__} answers no law, so it has no entropy in closed form; sum over joint")
+        """Return the entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed entropy; sum over joint")
 
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose one candidate a state, by its behaviour log-probabilities.
