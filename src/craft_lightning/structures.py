@@ -85,12 +85,24 @@ class FactorLogProbs:
     joint [B, K] log-probabilities over the mask (masked entries are -inf); factors [B, K, F]; tables one [B, M_f, N_f]
     conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor. How
     many rows a table has, and which of them a candidate visits, follows from the ids alone.
+    Policies whose candidates are not all there is also fill: law [B, L], the parameters of the density that candidates
+    were drawn from, for closed forms (``PolicyAdapter.divergence``); log_mass [B], the log of the mass that the current
+    parameters leave on this support; plan [B, N, T, 3], the central plans of N modes, for regression in pre-training.
     """
 
     joint: Tensor
     factors: Tensor
     tables: list[Tensor]
     prefix: list[Tensor]
+    law: Tensor | None = None
+    log_mass: Tensor | None = None
+    plan: Tensor | None = None
+
+    def rows(self, index: Tensor) -> "FactorLogProbs":
+        """Return the states that ``index`` selects (a mask [B] or indices)."""
+        optional = (None if value is None else value[index] for value in (self.law, self.log_mass, self.plan))
+        tables, prefix = ([part[index] for part in parts] for parts in (self.tables, self.prefix))
+        return FactorLogProbs(self.joint[index], self.factors[index], tables, prefix, *optional)
 
 
 class Observation(TensorClass):
