@@ -144,6 +144,14 @@ class VisionLanguageTrunk(nn.Module):
             packed = self._packed(packed, answers)
         return self._run(packed, answers, self.first, self.layers)[:, -1 - answers :]
 
+    def continued(self, context: Context, tokens: Tensor) -> Tensor:
+        """Return final states [B, 1 + K * S, H] after the prompt and after every token of K answers [B, K, S]."""
+        count, length = tokens.shape[1:]
+        pattern, depth = sibling_pattern(count, length, tokens.device)
+        packed = attach(self.prefix(context), self.actions.embedding[tokens.flatten(1)], depth)
+        mask = packed_mask(packed.valid, pattern, packed.hidden.dtype)
+        return run_layers(self.model, 0, self.layers, packed, mask)[:, -1 - count * length :]
+
     def prefix(self, context: Context) -> Prefix:
         """Return what a context keeps of a prompt."""
         deepstack = full(context["deepstack"]) if "deepstack" in context.keys() else None  # noqa: SIM118
