@@ -329,13 +329,13 @@ class CraftModule(LightningModule):
         if None not in hashes and hashes[0] != hashes[1]:
             raise CraftError(
                 f"the checkpoint's vocabulary {hashes[0][:12]} is not model.adapter's {hashes[1][:12]}; give the "
-                "vocabulary it was trained with"
+                "vocabulary (or plan grid) it was trained with"
             )
 
     def _header(self) -> dict[str, Any]:
         return {
             "plan": _plain_spec(self.adapter.spec),
-            "vocabulary_hash": getattr(self.adapter, "vocabulary_hash", None),
+            "vocabulary_hash": self.adapter.vocabulary_hash,
             "adapter": f"{type(self.adapter).__module__}.{type(self.adapter).__qualname__}",
             "started_from": self.started_from,
         }

@@ -95,12 +95,14 @@ class Observation(TensorClass):
     """What a policy sees of B visited states.
 
     bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left
-    positive); route [B, 20, 2] points in the ego frame.
+    positive); route [B, 20, 2] points in the ego frame; objects [B, 24, 7] OBJECT_FEATURES of the nearest road users
+    and closed stop lines, zeros where there are fewer (None where whoever observes has no list of objects).
     """
 
     bev: Tensor
     ego: Tensor
     route: Tensor
+    objects: Tensor | None = None
 
 
 class Scene(TensorClass):

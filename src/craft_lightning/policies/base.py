@@ -35,6 +35,10 @@ class PolicyAdapter(nn.Module, ABC):
     free_arguments: ClassVar[frozenset[str]] = frozenset({"pretrained", "dropout"})
     """Constructor arguments that may differ from a checkpoint's; all others must be equal when weights are loaded."""
 
+    outside_arguments: ClassVar[Mapping[str, Any]] = {"pretrained": False}
+    """Constructor arguments that read other files or start a download -> the value with which a checkpoint, which
+    holds everything itself, rebuilds the policy."""
+
     family: ClassVar[str] = "policy"
     """Name of the family of architectures, as tables show it."""
 
@@ -234,4 +238,5 @@ class PolicyAdapter(nn.Module, ABC):
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments that rebuild this policy from its own checkpoint, without other files."""
-        return dict(self.arguments)
+        outside = {name: value for name, value in self.outside_arguments.items() if name in self.arguments}
+        return {**self.arguments, **outside}
