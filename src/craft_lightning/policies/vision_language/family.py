@@ -42,7 +42,7 @@ class ModelSource:
 
 
 class VisionLanguagePolicy(PolicyAdapter):
-    """Mixin of policies whose trunk is an image-text-to-text model.
+    """A policy whose trunk is an image-text-to-text model.
 
     A subclass calls ``build`` with the names of its action tokens in its constructor. Profiles: "heads" trains the
     output rows of the action tokens, on states that the last layer answered once; "lora" these and low-rank adapters in
@@ -57,6 +57,9 @@ class VisionLanguagePolicy(PolicyAdapter):
         "add_action_tokens",
         "lora_dropout",
     }
+
+    # What a directory brought stands in the checkpoint itself.
+    outside_arguments = {"pretrained": None, "add_action_tokens": False}  # noqa: RUF012 - ClassVar of the base
 
     trunk: VisionLanguageTrunk
 
@@ -83,18 +86,24 @@ class VisionLanguagePolicy(PolicyAdapter):
         self._tokens = tokens
 
     def set_trainable(self, profile: Profile) -> Self:
-        """Choose what is trained and freeze the rest (see the class)."""
-        super().set_trainable(profile)
+        """Choose what is trained and freeze the rest (see the class).
+
+        Raises:
+            CraftError: the profile is "lora" and there are no adapters.
+
+        """
         if profile == "lora" and not low_rank_parameters(self.trunk):
             raise CraftError("trainable is 'lora' but the policy has no adapters; set lora_rank above 0")
-        for name, parameter in self.trunk.named_parameters():
-            parameter.requires_grad_(profile != "none" and self.trunk.trains(profile, name))
-        return self
+        return super().set_trainable(profile)
+
+    def trains(self, profile: Profile, name: str) -> bool:
+        """Return what ``VisionLanguageTrunk.trains`` says."""
+        return self.trunk.trains(profile, name.removeprefix("trunk."))
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return arguments that rebuild the policy from its checkpoint alone: the model's text files are among them."""
         texts = texts_of(self.trunk.model, self.trunk.processor)
-        return {**super().checkpoint_arguments(), "pretrained": None, "add_action_tokens": False, "model_files": texts}
+        return {**super().checkpoint_arguments(), "model_files": texts}
 
     def save_pretrained(self, directory: str) -> None:
         """Write the model and its processor as transformers does, adapters merged and action rows in place.

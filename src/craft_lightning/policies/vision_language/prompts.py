@@ -28,11 +28,11 @@ def paint(bev: Tensor) -> Tensor:
 
     Six layers do not fit three colours one to one, so they are painted over each other: what must not be hit is on top.
     """
-    picture = torch.zeros(len(bev), 3, *bev.shape[-2:], dtype=torch.uint8, device=bev.device)
-    for name, colour in PAINT.items():
-        layer = bev[:, BEV_CHANNELS.index(name), None] > 0
-        picture = torch.where(layer, torch.tensor(colour, dtype=torch.uint8, device=bev.device).view(1, 3, 1, 1), picture)
-    return picture
+    top = torch.zeros(len(bev), *bev.shape[-2:], dtype=torch.uint8, device=bev.device)
+    for number, name in enumerate(PAINT, 1):
+        top.masked_fill_(bev[:, BEV_CHANNELS.index(name)] > 0, number)
+    palette = torch.tensor([(0, 0, 0), *PAINT.values()], dtype=torch.uint8, device=bev.device)
+    return palette[top.int()].movedim(-1, 1).contiguous()
 
 
 def commands(route: Tensor) -> list[str]:
