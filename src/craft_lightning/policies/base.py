@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.candidates import check_candidates, gumbel_argmax, native_quantities
+from craft_lightning.policies.candidates import check_candidates, check_ids, gumbel_argmax, native_quantities
 from craft_lightning.structures import CandidateSet, Context, FactorLogProbs, Observation, PlanSpec
 
 Profile = Literal["heads", "decoder", "lora", "all", "none"]
@@ -151,11 +151,13 @@ class PolicyAdapter(nn.Module, ABC):
             Log-probabilities, normalised over the mask at ``spec.temperature``.
 
         Raises:
-            CraftError: candidates of a wrong shape, with NaN, or with a state that has no valid candidate; an unknown
-                name in ``params``.
+            CraftError: candidates of a wrong shape, with NaN, with ids outside their factors, or with a state that has
+                no valid candidate; an unknown name in ``params``.
 
         """
-        check_candidates(candidates, self.spec.num_poses, len(self.spec.factors))
+        spec = self.spec
+        check_candidates(candidates, spec.num_poses, len(spec.factors))
+        check_ids(candidates, spec.factors)
         if params is None:
             return self(context, candidates)
         known = dict(self.named_parameters())
