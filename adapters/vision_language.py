@@ -68,8 +68,8 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
         layers: int = 3,
         vision_width: int = 96,
         vision_layers: int = 3,
-        patch: int = 8,
-        shuffle: int = 3,
+        patch: int = 12,
+        shuffle: int = 2,
         dropout: float = 0.0,
         trained_layers: int = 1,
         lora_rank: int = 8,
@@ -96,7 +96,7 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
     @classmethod
     def example(cls) -> "VisionLanguagePlanner":
         """Return a very small instance with the grid of random drivable trajectories."""
-        policy = cls(width=64, layers=2, vision_width=32, vision_layers=1, patch=12, shuffle=2)
+        policy = cls(width=64, layers=2, vision_width=32, vision_layers=1)
         policy.prepare(torch.from_numpy(sample_trajectories(600)).float())
         return policy
 

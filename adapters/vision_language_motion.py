@@ -69,8 +69,8 @@ class VisionLanguageMotion(VisionLanguagePolicy):
         layers: int = 3,
         vision_width: int = 96,
         vision_layers: int = 3,
-        patch: int = 8,
-        shuffle: int = 3,
+        patch: int = 12,
+        shuffle: int = 2,
         dropout: float = 0.0,
         lora_rank: int = 8,
         lora_alpha: float = 16.0,
@@ -98,7 +98,7 @@ class VisionLanguageMotion(VisionLanguagePolicy):
     @classmethod
     def example(cls) -> "VisionLanguageMotion":
         """Return a very small instance."""
-        return cls(candidates=6, width=64, layers=2, vision_width=32, vision_layers=1, patch=12, shuffle=2)
+        return cls(candidates=6, width=64, layers=2, vision_width=32, vision_layers=1)
 
     @property
     def spec(self) -> PlanSpec:

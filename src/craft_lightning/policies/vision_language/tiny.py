@@ -49,8 +49,8 @@ class TinySize:
     layers: int = 3
     vision_width: int = 96
     vision_layers: int = 3
-    patch: int = 8
-    shuffle: int = 3
+    patch: int = 12
+    shuffle: int = 2
     picture: int = 96
     words: int = 480
     dropout: float = 0.0
