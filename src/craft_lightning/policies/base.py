@@ -167,6 +167,17 @@ class PolicyAdapter(nn.Module, ABC):
                 raise CraftError(f"params[{name!r}] {fault} of {type(self).__name__}; take trainable_parameters()")
         return functional_call(self, dict(params), (context, candidates))
 
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return KL(first || second) [B] in nats between two laws [B, L] as ``score`` answers them.
+
+        Exactly 0, with a gradient of exactly 0, where both are equal. Only families whose scores carry a law have it.
+        """
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed divergence; sum over joint")
+
+    def law_entropy(self, law: Tensor) -> Tensor:
+        """Return the entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed entropy; sum over joint")
+
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose one candidate a state, by its behaviour log-probabilities.
 

@@ -8,7 +8,17 @@ from typing import NoReturn, cast
 import torch
 from torch import Tensor
 
-from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, ROUTE_FEATURE_POINTS
+from craft_lightning.conventions import (
+    AGENT_STATIC,
+    AGENT_VEHICLE,
+    BEV_CELLS,
+    BEV_CHANNELS,
+    EGO_FEATURES,
+    MAX_CLOSED_LINES,
+    MAX_OBJECTS,
+    OBJECT_CLOSED_LINE,
+    ROUTE_FEATURE_POINTS,
+)
 from craft_lightning.policies.base import PolicyAdapter, Profile
 from craft_lightning.structures import CandidateSet, Context, Observation
 
@@ -42,8 +52,21 @@ def observe_at_random(states: int, seed: int) -> Observation:
         bev=bev.to(torch.uint8) * 255,
         ego=torch.rand(states, len(EGO_FEATURES), generator=generator) * torch.tensor(_LARGEST),
         route=torch.cumsum(torch.rand(states, ROUTE_FEATURE_POINTS, 2, generator=generator) * 2.0, 1),
+        objects=_objects(states, generator),
         batch_size=[states],
     )
+
+
+def _objects(states: int, generator: torch.Generator) -> Tensor:
+    """[B, 24, 7] a random number of road users and closed stop lines around the ego; the other rows are zeros."""
+    rows = MAX_OBJECTS + MAX_CLOSED_LINES
+    low = torch.tensor([-20.0, -10.0, -3.0, 0.0, 0.5, 0.5])
+    high = torch.tensor([60.0, 10.0, 3.0, 12.0, 6.0, 2.5])
+    values = low + torch.rand(states, rows, 6, generator=generator) * (high - low)
+    kind = torch.randint(AGENT_VEHICLE, AGENT_STATIC + 1, (states, rows, 1), generator=generator).float()
+    kind[:, MAX_OBJECTS:] = OBJECT_CLOSED_LINE
+    there = torch.rand(states, rows, 1, generator=generator) < torch.rand(states, 1, 1, generator=generator)
+    return torch.cat([values, kind], -1) * there
 
 
 @dataclasses.dataclass
