@@ -52,7 +52,6 @@ class VisionLanguageMotion(VisionLanguagePolicy):
 
     """
 
-    stores_geometry = False
     temperature: Tensor
 
     def __init__(
@@ -124,8 +123,10 @@ class VisionLanguageMotion(VisionLanguagePolicy):
         plans = self.code.trajectories(ids, context["ego"][:, 0])
         same = duplicate_plans(plans, DUPLICATE_RMS)
         mask = same == torch.arange(same.shape[1], device=same.device)
-        total = self._tables(context, ids)[1].sum(-1).masked_fill(~mask, -torch.inf)
-        latent = {"ego_speed": context["ego"][:, 0].float()}
+        factors = self._tables(context, ids)[1]
+        total = factors.sum(-1).masked_fill(~mask, -torch.inf)
+        # The tokens' own log-probabilities, for ratios by token; the speed, without which they say no trajectory.
+        latent = {"ego_speed": context["ego"][:, 0].float(), "factors": factors}
         return CandidateSet(
             trajectories=plans,
             ids=ids,
@@ -141,10 +142,11 @@ class VisionLanguageMotion(VisionLanguagePolicy):
     def forward(self, context: Context, candidates: CandidateSet) -> FactorLogProbs:
         """Return log-probabilities of stored sentences, normalised over their mask, and of their tokens."""
         tables, factors = self._tables(context, candidates.ids)
-        joint = factors.sum(-1).masked_fill(~candidates.mask, -torch.inf).log_softmax(1)
+        total = factors.sum(-1).masked_fill(~candidates.mask, -torch.inf)
+        joint = total.log_softmax(1)
         own = torch.arange(candidates.ids.shape[1], device=joint.device).expand(len(joint), -1)
         prefix = [torch.zeros_like(own), *([own] * (self.code.pieces - 1))]
-        return FactorLogProbs(joint, factors, tables, prefix)
+        return FactorLogProbs(joint, factors, tables, prefix, log_mass=total.logsumexp(1))
 
     def trajectories(self, candidates: CandidateSet) -> Tensor:
         """Return [B, K, T, 3] from the tokens and the speed of the ego when they were drawn."""

@@ -18,6 +18,7 @@ from craft_lightning.policies.vision_language.loading import (
     build_from_texts,
     build_tiny,
     texts_of,
+    without_bars,
 )
 from craft_lightning.policies.vision_language.tiny import TinySize
 from craft_lightning.policies.vision_language.trunk import VisionLanguageTrunk
@@ -126,6 +127,7 @@ class VisionLanguagePolicy(PolicyAdapter):
         with torch.no_grad():
             embedding.weight[self._tokens] = rows.embedding
             output.weight[self._tokens] = rows.output
-        model.save_pretrained(Path(directory))
+        with without_bars():
+            model.save_pretrained(Path(directory))
         self.trunk.processor.save_pretrained(Path(directory))
 

@@ -72,7 +72,7 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
             "model again with safetensors and remove it"
         )
     _refuse_code(folder, _FIELD)
-    with _required(), _understood(f"{_FIELD}: {folder}"):
+    with _required(), without_bars(), _understood(f"{_FIELD}: {folder}"):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -154,6 +154,20 @@ def _refuse_code(folder: Path, field: str) -> None:
                 f"{field}: {file.name} of {folder} asks for code of its own (auto_map), which is never run; use an "
                 "architecture that transformers has"
             )
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing a progress bar for what takes a moment."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager
