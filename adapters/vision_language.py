@@ -1,7 +1,6 @@
 """A vision-language model that answers with two words: a path and a speed profile on it."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from craft_lightning.policies.vision_language.actions import action_names
 from craft_lightning.policies.vision_language.family import ModelSource, VisionLanguagePolicy
 from craft_lightning.policies.vision_language.tiny import TinySize
 from craft_lightning.structures import Context, Observation
-
 
 _GRID = ("path_table", "speed_table", "top_speed", "temperature")
 _GRID_FORMAT = "plan_grid/1"
@@ -78,9 +76,7 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
         model_files: dict[str, str] | None = None,
     ) -> None:
         super().__init__(paths, speeds, num_poses)
-        size = TinySize(
-            architecture, width, layers, vision_width, vision_layers, patch, shuffle, dropout=dropout
-        )
+        size = TinySize(architecture, width, layers, vision_width, vision_layers, patch, shuffle, dropout=dropout)
         self.build(
             ModelSource(model_files, pretrained or None, add_action_tokens, size),
             action_names(path=paths, speed=speeds),
@@ -127,8 +123,8 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
             if metadata.get("format") != _GRID_FORMAT or name not in tensors or tensors[name].shape != own[name].shape:
                 found = tuple(tensors[name].shape) if name in tensors else "missing"
                 raise CraftError(
-                    f"pretrained: {name} in {path} is {found} and the policy has {tuple(own[name].shape)}; construct it "
-                    "with the paths, speeds and num_poses that it was saved with"
+                    f"pretrained: {name} in {path} is {found} and the policy has {tuple(own[name].shape)}; construct "
+                    "the policy with the paths, speeds and num_poses that it was saved with"
                 )
         self.set_grid(PlanGrid(tensors["path_table"], tensors["speed_table"], float(tensors["top_speed"]), self.dt))
         self.temperature.copy_(tensors["temperature"])

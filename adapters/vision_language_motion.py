@@ -1,4 +1,4 @@
-"""A vision-language model that answers with a sentence of motion: several tokens, drawn and scored by their prefixes."""
+"""A vision-language model that answers with a sentence of motion: several tokens, drawn without replacement."""
 
 from typing import Any
 
@@ -153,7 +153,9 @@ class VisionLanguageMotion(VisionLanguagePolicy):
         if candidates.trajectories is not None:
             return candidates.trajectories
         if candidates.latent is None:
-            raise CraftError("the candidates have lost the ego's speed (latent), without which tokens say no trajectory")
+            raise CraftError(
+                "the candidates have lost the ego's speed (latent), without which tokens say no trajectory"
+            )
         return self.code.trajectories(candidates.ids, candidates.latent["ego_speed"])
 
     def calibrate_temperature(self, context: Context, target: float = 0.9) -> float:
@@ -189,7 +191,9 @@ class VisionLanguageMotion(VisionLanguagePolicy):
     def _tables(self, context: Context, ids: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the tables of every token and the tokens' log-probabilities [B, K, pieces]."""
         if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.code.size):
-            raise CraftError(f"a token of the support lies outside 0..{self.code.size - 1}; it is of another motion code")
+            raise CraftError(
+                f"a token of the support lies outside 0..{self.code.size - 1}; it is of another motion code"
+            )
         log_probs = self._log_probs(self.trunk.continued(context, ids[..., :-1]))
         later = log_probs[:, 1:].unflatten(1, (ids.shape[1], -1))
         tables = [log_probs[:, :1], *later.unbind(2)]

@@ -150,7 +150,9 @@ def test_a_motion_code_holds_what_its_tokens_say():
     assert stop[-1, 0] == pytest.approx(8.0**2 / 8.0, abs=0.5)
     assert (stop[:, 0].diff() >= 0).all()
     # An arc of radius 20 m.
-    torch.testing.assert_close((bend[:, :2] - torch.tensor([0.0, 20.0])).norm(dim=-1), torch.full((40,), 20.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        (bend[:, :2] - torch.tensor([0.0, 20.0])).norm(dim=-1), torch.full((40,), 20.0), rtol=1e-3, atol=0
+    )
     with pytest.raises(CraftError, match="whole pieces"):
         MotionCode(pieces=3)
 

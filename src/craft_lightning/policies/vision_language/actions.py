@@ -36,7 +36,9 @@ def find_actions(tokenizer: Any, names: Sequence[str], where: str, add: bool = F
             if len(missing) < len(names)
             else "set model.adapter.init_args.add_action_tokens to true to give it untrained ones"
         )
-        raise CraftError(f"the tokenizer of {where} has no action token {missing[0]} ({len(missing)} missing); {remedy}")
+        raise CraftError(
+            f"the tokenizer of {where} has no action token {missing[0]} ({len(missing)} missing); {remedy}"
+        )
     if missing:
         tokenizer.add_tokens(list(names), special_tokens=True)
     return [int(tokenizer.convert_tokens_to_ids(name)) for name in names]

@@ -29,7 +29,9 @@ def add_low_rank(model: Any, first_layer: int, rank: int, alpha: float, dropout:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise CraftError("lora_rank above 0 needs peft; pip install 'craft-lightning[vlm]', or set lora_rank: 0") from error
+        raise CraftError(
+            "lora_rank above 0 needs peft; pip install 'craft-lightning[vlm]', or set lora_rank: 0"
+        ) from error
     layers = range(first_layer, len(model.get_decoder().layers))
     numbers = "|".join(map(str, layers))
     targets = rf"{re.escape(decoder_name(model))}\.layers\.({numbers})\.self_attn\.(q|k|v|o)_proj"

@@ -101,7 +101,9 @@ def check_decoder(model: Any) -> None:
     if not (isinstance(getattr(decoder, "layers", None), nn.ModuleList) and hasattr(decoder, "norm")):
         raise CraftError(f"the decoder {type(decoder).__name__} has no list of layers with a norm; use another model")
     if kinds != {"full_attention"}:
-        raise CraftError(f"the decoder {type(decoder).__name__} has layers of kind {sorted(kinds)}; need full attention")
+        raise CraftError(
+            f"the decoder {type(decoder).__name__} has layers of kind {sorted(kinds)}; need full attention"
+        )
 
 
 def run_layers(model: Any, start: int, stop: int, packed: Prefix, mask: Tensor) -> Tensor:

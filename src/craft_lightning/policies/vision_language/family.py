@@ -130,4 +130,3 @@ class VisionLanguagePolicy(PolicyAdapter):
         with without_bars():
             model.save_pretrained(Path(directory))
         self.trunk.processor.save_pretrained(Path(directory))
-

@@ -1,4 +1,4 @@
-"""Image-text-to-text models from where they lie: a directory of ``save_pretrained``, the texts of a checkpoint, a size."""
+"""Image-text-to-text models from a directory of ``save_pretrained``, from the texts of a checkpoint, or from a size."""
 
 import contextlib
 import hashlib
@@ -175,9 +175,7 @@ def _required() -> Iterator[None]:
     try:
         import transformers  # noqa: F401 - only whether it is there
     except ImportError as error:
-        raise CraftError(
-            "a vision-language policy needs transformers; pip install 'craft-lightning[vlm]'"
-        ) from error
+        raise CraftError("a vision-language policy needs transformers; pip install 'craft-lightning[vlm]'") from error
     yield
 
 

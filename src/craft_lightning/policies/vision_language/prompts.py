@@ -86,7 +86,5 @@ def corpus() -> list[str]:
     """Return sentences with every word and number that ``sentence`` can say; a tokenizer is trained on them."""
     ways = ["straight", *(f"{side} in {metres}" for side in ("left", "right") for metres in range(0, 40, 4))]
     halves = range(round(2 * _MAX_SPEED) + 1)
-    lines = [
-        sentence(k / 2, k / 2 - 10.0, 0.1 * (k % 19 - 9), k % 26, ways[k % len(ways)]) + " plan" for k in halves
-    ]
+    lines = [sentence(k / 2, k / 2 - 10.0, 0.1 * (k % 19 - 9), k % 26, ways[k % len(ways)]) + " plan" for k in halves]
     return lines * 4
