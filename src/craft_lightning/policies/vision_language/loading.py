@@ -172,11 +172,12 @@ def without_bars() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _required() -> Iterator[None]:
+    """Say how to install what a processor asks for."""
     try:
-        import transformers  # noqa: F401 - only whether it is there
+        yield
     except ImportError as error:
-        raise CraftError("a vision-language policy needs transformers; pip install 'craft-lightning[vlm]'") from error
-    yield
+        first = str(error).strip().splitlines()[0]
+        raise CraftError(f"the model's processor cannot be made ({first}); pip install 'craft-lightning[vlm]'") from error
 
 
 @contextlib.contextmanager
@@ -186,6 +187,6 @@ def _understood(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CraftError(f"{what} cannot be read as an image-text-to-text model ({first})") from error
