@@ -177,7 +177,7 @@ def _required() -> Iterator[None]:
         yield
     except ImportError as error:
         first = str(error).strip().splitlines()[0]
-        raise CraftError(f"the model's processor cannot be made ({first}); pip install 'craft-lightning[vlm]'") from error
+        raise CraftError(f"the model cannot be made ({first}); pip install 'craft-lightning[vlm]'") from error
 
 
 @contextlib.contextmanager
