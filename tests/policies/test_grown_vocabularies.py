@@ -14,7 +14,7 @@ from craft_lightning.policies.metric_family import IMITATION, ScoreFormula
 from craft_lightning.policies.vocabulary import Vocabulary
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
 from craft_lightning.structures import Context, Observation
-from craft_lightning.testing.tiny_scorers import TinyFactorisedPolicy, TinyMetricPolicy
+from craft_lightning.testing.tiny_scorers import TinyFactorisedPolicy, TinyMetricPolicy, TinyReadoutPolicy
 from craft_lightning.testing.transitions import (
     ProgressWorld,
     SyntheticDataModule,
@@ -203,7 +203,7 @@ def test_the_released_score_by_hand():
 
 
 def test_an_energy_and_a_readout_start_with_the_released_greedy_plan():
-    energy, readout = TinyMetricPolicy(), TinyMetricPolicy(readout=True)
+    energy, readout = TinyMetricPolicy(), TinyReadoutPolicy()
     context, candidates = driven(energy)
     score = energy.formula.score(energy.raw(context))
     assert torch.equal(energy.act(candidates, greedy=True)[0], score.argmax(1))
