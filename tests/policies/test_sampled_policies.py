@@ -14,6 +14,7 @@ from craft_lightning.objectives.policy_gradient import ProximalPolicy, Reinforce
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.residual import GroundedResidual
 from craft_lightning.policies.checkpoint import load_policy, save_policy
+from craft_lightning.testing.straight_road import straight_road
 from craft_lightning.testing.tiny_densities import TinyBetaPolicy, TinyDiffusionPolicy, TinyGaussianPolicy
 from craft_lightning.testing.transitions import (
     ProgressWorld,
@@ -212,3 +213,20 @@ def test_more_samples_may_be_drawn_than_a_checkpoint_did(tmp_path):
     assert driven(policy)[1].mask.sum(1).tolist() == [32] * 6
     with pytest.raises(CraftError, match="width"):
         load_policy(saved, TinyGaussianPolicy(width=9))
+
+
+def test_the_counterfactual_world_judges_the_draws(policy):
+    transitions = synthetic_transitions(policy, 12, seed=1)
+    world = CounterfactualProxy(name="proxy", backend="torch")
+    values = {}
+    host = type("Host", (), {"adapter": policy, "device": torch.device("cpu")})()
+    host.report = host.report_iteration = values.update
+    world.annotate(transitions, host, [straight_road()])
+    candidates = transitions.candidates
+    assert (transitions.advantage[~candidates.mask] == 0).all()
+    assert (transitions.advantage[candidates.mask] != 0).any()
+    assert candidates.mask[torch.arange(12), candidates.chosen].all()  # what is executed is among the draws
+    outputs = policy.score(transitions.context, candidates)
+    term = world.term(host, transitions, candidates, outputs)
+    found = torch.autograd.grad(term, list(policy.trainable_parameters().values()))
+    assert all(torch.isfinite(gradient).all() and (gradient != 0).any() for gradient in found)
