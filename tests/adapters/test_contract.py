@@ -35,6 +35,7 @@ def test_a_registered_adapter_keeps_the_contract(name):
 
 def test_the_list_of_adapters_is_the_folder():
     assert set(OURS) == {
+        "AnchorHierarchy",
         "AnchoredPlanner",
         "BetaController",
         "DiffusionPlanner",
@@ -42,6 +43,7 @@ def test_the_list_of_adapters_is_the_folder():
         "GaussianPlanner",
         "MetricReadoutScorer",
         "MetricScorer",
+        "ObjectPlanner",
         "VocabularyScorer",
     }
     assert not {"VocabularyPolicy", "TinyVocabularyPolicy"} & set(registered_adapters())

@@ -68,6 +68,15 @@ def test_a_baseline_differs_from_craft_in_its_losses_alone(name, capsys):
     assert len(theirs) == 1
 
 
+@pytest.mark.parametrize("name", ["craft_hierarchical", "craft_objects"])
+def test_the_losses_are_those_of_the_vocabulary_to_the_letter(name):
+    def losses(recipe):
+        return re.search(r"^losses:.*?(?=^\S)", find_recipe(recipe).read_text() + "\nend", re.M | re.S).group()
+
+    assert losses(name) == losses("craft_vocabulary")
+    assert "SelfDistillation" in losses(name)
+
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 COMMAND_LINES = [
     shlex.split(line, comments=True)[1:]
