@@ -47,6 +47,7 @@ class TruncatedDiffusionPolicy(PolicyAdapter):
 
     family = "truncated diffusion"
     stores_geometry = True
+    free_arguments = PolicyAdapter.free_arguments | {"group"}
 
     temperature: Tensor
     deviation: Tensor
