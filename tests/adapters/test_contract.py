@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from craft_lightning.adapters.gtrs import GTRS
 from craft_lightning.adapters.vocabulary_scorer import VocabularyScorer
 
 from craft_lightning.errors import CraftError
@@ -25,6 +26,7 @@ def scorer(**arguments) -> VocabularyScorer:
 CASES: dict[str, Callable[..., PolicyAdapter]] = {
     "tiny": TinyVocabularyPolicy,
     "scorer": scorer,
+    "gtrs": lambda **_: GTRS.example(),
     "scorer_reachable": lambda **arguments: scorer(reachable_speed=3.0, **arguments),
 }
 

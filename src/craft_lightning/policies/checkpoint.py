@@ -176,7 +176,8 @@ def _build(metadata: dict[str, Any], path: Path) -> PolicyAdapter:
             f"{_FIELD}: the init_args of {path} do not fit {cls.__name__} ({error}); it is of another version"
         ) from error
     # A file must not start a download or read other files.
-    safe = {key: {"pretrained": False, "vocabulary": None}.get(key, value) for key, value in arguments.items()}
+    elsewhere = {"pretrained": False, "vocabulary": None, "weights": None}
+    safe = {key: elsewhere.get(key, value) for key, value in arguments.items()}
     return cls(**safe)
 
 

@@ -225,7 +225,9 @@ class VocabularyPolicy(PolicyAdapter):
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments, the vocabulary's file replaced by its size: the checkpoint holds it."""
-        return {**self.arguments, "vocabulary": None, "size": len(self.table)}
+        held = {"vocabulary": None, "size": len(self.table)}
+        arguments = super().checkpoint_arguments()
+        return {**arguments, **{name: value for name, value in held.items() if name in arguments}}
 
     def _scaled_logits(self, context: Context) -> Tensor:
         """Logits over the temperature [B, size], duplicates pooled."""
