@@ -11,6 +11,7 @@ from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.released.attention import SteadyDecoderLayer
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, poses_to_poses
+from craft_lightning.policies.released.heads import score_mlp
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.policies.vocabulary import Vocabulary
@@ -111,8 +112,8 @@ class GTRS(ReleasedPolicy, VocabularyPolicy):
         self.ahead = ahead
         layer = SteadyDecoderLayer(width, heads, hidden, 0.0, batch_first=True)
         self.transformer = nn.TransformerDecoder(layer, layers)
-        self.heads = nn.ModuleDict({name: _mlp(width, hidden, 2) for name in (*METRICS, *WEIGHTED)})
-        self.heads["imi"] = _mlp(width, hidden, 3)
+        self.heads = nn.ModuleDict({name: score_mlp(width, hidden) for name in (*METRICS, *WEIGHTED)})
+        self.heads["imi"] = score_mlp(width, hidden, 3)
         self.register_buffer("embedded", torch.zeros(size, width))
         self.attach(source, weights)
         # Gradients arrive in the profiles' layers alone; the rest of the model is elsewhere.
@@ -176,9 +177,3 @@ def score(heads: Mapping[str, Tensor]) -> Tensor:
     separate = sum(weight * nn.functional.logsigmoid(heads[name]) for name, weight in METRICS.items())
     return IMITATION * heads["imi"].log_softmax(-1) + separate + TOGETHER * torch.as_tensor(together).log()
 
-
-def _mlp(width: int, hidden: int, layers: int) -> nn.Sequential:
-    parts: list[nn.Module] = [nn.Linear(width, hidden), nn.ReLU()]
-    for _ in range(layers - 2):
-        parts += [nn.Linear(hidden, hidden), nn.ReLU()]
-    return nn.Sequential(*parts, nn.Linear(hidden, 1))
