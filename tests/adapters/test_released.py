@@ -170,7 +170,7 @@ def test_what_the_model_needs_is_said_where_it_is_missing(policy):
 
 def test_a_model_of_another_size_is_named(policy):
     class Other(FeatureSource):
-        def connect(self, taps, call):
+        def connect(self, taps, call, blank=()):
             self.taps = taps
 
         def state(self, prefixes):

@@ -165,12 +165,20 @@ class TappedModel:
         taps: name of an answer -> place (see ``Tap``).
         call: positional arguments of the model: ``"*"`` is the mapping of all inputs, a name is one input or group of
             inputs, None is None. A wrapper (with ``module``) always gets the one mapping.
+        blank: entries of the mapping that are None.
         seed: seeds torch before every run, so that a model that draws noise answers the same for the same batch.
 
     """
 
-    def __init__(self, model: Any, taps: Mapping[str, str], call: Sequence[Optional[str]], seed: int = 0) -> None:
-        self.model, self.call, self.seed = model, tuple(call), seed
+    def __init__(
+        self,
+        model: Any,
+        taps: Mapping[str, str],
+        call: Sequence[Optional[str]],
+        seed: int = 0,
+        blank: Sequence[str] = (),
+    ) -> None:
+        self.model, self.call, self.seed, self.blank = model, tuple(call), seed, tuple(blank)
         self.module = getattr(model, "module", model)
         if not callable(model):
             raise ServerFault("the model is a %s, which cannot be called" % type(model).__name__)
@@ -218,8 +226,10 @@ class TappedModel:
         for name, tap in self.taps.items():
             if tap.module:
                 handles.append(modules[self.root + tap.module].register_forward_hook(_listener(tap, heard[name])))
-        nested = nest(inputs)
-        arguments = [nested if part == "*" else None if part is None else nested[part] for part in self.call]
+        nested = nest(dict(inputs, **{name: None for name in self.blank}))
+        arguments = [
+            nested if part == "*" else None if part is None else pick(nested, [part]) for part in self.call
+        ]
         try:
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(self.seed)
@@ -286,7 +296,7 @@ class Server:
         """Answer one request: ``connect``, ``state`` or ``run``."""
         kind = header.get("request")
         if kind == "connect":
-            self.tapped = TappedModel(self.model, header["taps"], header["call"], header["seed"])
+            self.tapped = TappedModel(self.model, *(header[key] for key in ("taps", "call", "seed", "blank")))
             return {}
         if self.tapped is None:
             raise ServerFault("the first request must be connect")

@@ -44,6 +44,9 @@ class ReleasedPolicy(PolicyAdapter):
     """Name of a buffer -> place of the model: tables without a batch axis, read in the first run alone."""
 
     call: ClassVar[tuple[str | None, ...]] = ("*",)
+    blank: ClassVar[tuple[str, ...]] = ()
+    """Entries of the model's inputs that are None."""
+
     head_names: ClassVar[Mapping[str, str]] = {}
     prefixes: ClassVar[tuple[str, ...]] = ()
     """What stands before the names in released checkpoints."""
@@ -150,7 +153,7 @@ class ReleasedPolicy(PolicyAdapter):
 
     def _connect(self, taps: Mapping[str, str]) -> None:
         assert self.source is not None  # callers have looked
-        self.source.connect(taps, self.call)
+        self.source.connect(taps, self.call, self.blank)
         self._listening = dict(taps)
 
     def layout(self) -> dict[str, tuple[int | None, ...]]:

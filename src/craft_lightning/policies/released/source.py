@@ -20,7 +20,7 @@ class FeatureSource(ABC):
     """
 
     @abstractmethod
-    def connect(self, taps: Mapping[str, str], call: Sequence[str | None]) -> None:
+    def connect(self, taps: Mapping[str, str], call: Sequence[str | None], blank: Sequence[str] = ()) -> None:
         """Say what to listen to and how the model is called (see ``bridge_server.TappedModel``).
 
         Raises:
@@ -66,7 +66,7 @@ class LocalModel(FeatureSource):
         self._model, self.factory, self.arguments, self.seed = model, factory, dict(arguments or {}), seed
         self._tapped: TappedModel | None = None
 
-    def connect(self, taps: Mapping[str, str], call: Sequence[str | None]) -> None:
+    def connect(self, taps: Mapping[str, str], call: Sequence[str | None], blank: Sequence[str] = ()) -> None:
         """Build the model where it has to be built, and listen."""
         if self._model is None:
             try:
@@ -74,7 +74,7 @@ class LocalModel(FeatureSource):
             except Exception as error:  # the user's code may fail in any way
                 raise CraftError(f"LocalModel.factory {self.factory} failed: {type(error).__name__}: {error}") from error
         try:
-            self._tapped = TappedModel(self._model, taps, call, self.seed)
+            self._tapped = TappedModel(self._model, taps, call, self.seed, blank)
         except ServerFault as error:
             raise CraftError(f"the model does not fit the adapter: {error}") from error
         if hasattr(self._tapped.module, "parameters"):
@@ -132,11 +132,11 @@ class BridgedModel(FeatureSource):
         self.bridge = Bridge(python, factory, arguments, path or (), start_timeout, timeout)
         self.seed = seed
 
-    def connect(self, taps: Mapping[str, str], call: Sequence[str | None]) -> None:
+    def connect(self, taps: Mapping[str, str], call: Sequence[str | None], blank: Sequence[str] = ()) -> None:
         """Start the server and listen."""
         if self.bridge.pid is None:
             self.bridge.start()
-        self.bridge.ask("connect", taps=dict(taps), call=list(call), seed=self.seed)
+        self.bridge.ask("connect", taps=dict(taps), call=list(call), seed=self.seed, blank=list(blank))
 
     def state(self, prefixes: Sequence[str]) -> dict[str, Tensor]:
         """Fetch weights."""
