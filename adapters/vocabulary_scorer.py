@@ -141,10 +141,6 @@ class VocabularyScorer(VocabularyPolicy):
         path = (self.path_matrix @ full(context["fine"])).unflatten(1, (len(self.entries), -1)).flatten(2)
         return self.head(self.decoder(embedded, full(context["tokens"]), path)).squeeze(-1)
 
-    def checkpoint_arguments(self) -> dict[str, Any]:
-        """Return arguments that rebuild the policy from its checkpoint without another file or a download."""
-        return {**super().checkpoint_arguments(), "pretrained": False}
-
     def _vocabulary_changed(self) -> None:
         super()._vocabulary_changed()
         if hasattr(self, "head"):

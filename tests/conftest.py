@@ -1,8 +1,9 @@
 """What every test shares: one torch thread, no user caches touched, and third-party data where it exists."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,22 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no third-party data at {path}; set CRAFT_SHARED")
     return path
+
+
+@pytest.fixture
+def quiet_trainer() -> Callable[..., Any]:
+    """Make a Trainer that says and writes nothing."""
+    from lightning.pytorch import Trainer
+
+    def make(callbacks: list[Any], **arguments: Any) -> Trainer:
+        return Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=callbacks,
+            **arguments,
+        )
+
+    return make

@@ -15,6 +15,9 @@ BEV_METRES_AHEAD = 36.0  # the ego's centre lies this far from the front edge an
 EGO_FEATURES = ("speed", "acceleration", "yaw_rate", "steer", "speed_limit")
 ROUTE_FEATURE_POINTS = 20  # points every 2 m along the route from the ego's projection, ego frame
 ROUTE_FEATURE_SPACING = 2.0
+OBJECT_FEATURES = ("x", "y", "yaw", "speed", "length", "width", "kind")
+MAX_OBJECTS = 20  # nearest road users, the first rows of an observation's objects
+MAX_CLOSED_LINES = 4  # nearest stop lines of the route that are red or yellow, its last rows
 
 # Sizes of a Scene.
 MAX_AGENTS = 32
@@ -24,6 +27,7 @@ MAX_STOP_LINES = 8
 MAX_ROUTE_LANES = 32
 
 AGENT_NONE, AGENT_VEHICLE, AGENT_WALKER, AGENT_CYCLIST, AGENT_STATIC = range(5)
+OBJECT_CLOSED_LINE = 5  # beside the AGENT_* kinds in an observation's objects
 LINE_NONE, LINE_RED, LINE_STOP_SIGN = range(3)
 
 # Columns of Transition.events, in this order everywhere: what happened while one decision was executed (0 or 1).

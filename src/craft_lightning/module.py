@@ -55,6 +55,9 @@ class CraftModule(LightningModule):
         final_learning_rate: where the cosine ends at the last step.
         weight_decay: AdamW's decoupled weight decay.
         warmup: optimiser steps of linear warm-up.
+        support_mass: states on whose stored support the policy has come to leave less than this probability are left
+            out of the mini-batch, for every loss alike: renormalised on it, they say little about the policy that
+            would drive now. Policies that enumerate everything leave all of it.
 
     """
 
@@ -67,8 +70,11 @@ class CraftModule(LightningModule):
         final_learning_rate: float = 5e-6,
         weight_decay: float = 1e-5,
         warmup: int = 0,
+        support_mass: float = 0.5,
     ) -> None:
         super().__init__()
+        if not 0.0 <= support_mass < 1.0:
+            raise CraftError(f"model.support_mass is {support_mass}; give a probability of at least 0 and below 1")
         if not (learning_rate > 0.0 and final_learning_rate >= 0.0 and weight_decay >= 0.0 and warmup >= 0):
             raise CraftError(
                 f"model.learning_rate={learning_rate}, final_learning_rate={final_learning_rate}, "
@@ -83,6 +89,7 @@ class CraftModule(LightningModule):
                 "final_learning_rate": final_learning_rate,
                 "weight_decay": weight_decay,
                 "warmup": warmup,
+                "support_mass": support_mass,
             }
         )
         self.started_from = checkpoint
@@ -95,6 +102,7 @@ class CraftModule(LightningModule):
         adapter.set_trainable(trainable)
         self.learning_rate, self.final_learning_rate = learning_rate, final_learning_rate
         self.weight_decay, self.warmup = weight_decay, warmup
+        self.support_mass = support_mass
         self.loss_modules = nn.ModuleDict()
         self.metrics = nn.ModuleDict({stage: nn.ModuleDict(_driving_metrics()) for stage in ("val", "test")})
         self.latest: Latest | None = None
@@ -185,6 +193,14 @@ class CraftModule(LightningModule):
             return torch.zeros((), device=self.device)
         with torch.set_grad_enabled(trains):
             candidates, outputs = self._score(batch)
+        if isinstance(batch, Transition) and outputs.log_mass is not None:
+            kept = outputs.log_mass.detach().exp() >= self.support_mass
+            self.report({"support/mass": outputs.log_mass.detach().exp().mean(), "support/kept": kept.float().mean()})
+            if not kept.any():
+                return torch.zeros((), device=self.device)
+            if not kept.all():
+                batch = batch[kept]
+                candidates, outputs = batch.candidates, outputs.rows(kept)
         terms: dict[str, Tensor] = {}
         for loss in self._losses:
             terms.update(loss.loss_terms(self, batch, candidates, outputs))
@@ -329,13 +345,13 @@ class CraftModule(LightningModule):
         if None not in hashes and hashes[0] != hashes[1]:
             raise CraftError(
                 f"the checkpoint's vocabulary {hashes[0][:12]} is not model.adapter's {hashes[1][:12]}; give the "
-                "vocabulary it was trained with"
+                "vocabulary (or plan grid) it was trained with"
             )
 
     def _header(self) -> dict[str, Any]:
         return {
             "plan": _plain_spec(self.adapter.spec),
-            "vocabulary_hash": getattr(self.adapter, "vocabulary_hash", None),
+            "vocabulary_hash": self.adapter.vocabulary_hash,
             "adapter": f"{type(self.adapter).__module__}.{type(self.adapter).__qualname__}",
             "started_from": self.started_from,
         }

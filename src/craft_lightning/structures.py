@@ -83,24 +83,38 @@ class FactorLogProbs:
 
     joint [B, K] log-probabilities over the mask (masked entries are -inf); factors [B, K, F]; tables one [B, M_f, N_f]
     conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor.
+    Policies whose candidates are not all there is also fill: law [B, L], the parameters of the density that candidates
+    were drawn from, for closed forms (``PolicyAdapter.divergence``); log_mass [B], the log of the mass that the current
+    parameters leave on this support; plan [B, N, T, 3], the central plans of N modes, for regression in pre-training.
     """
 
     joint: Tensor
     factors: Tensor
     tables: list[Tensor]
     prefix: list[Tensor]
+    law: Tensor | None = None
+    log_mass: Tensor | None = None
+    plan: Tensor | None = None
+
+    def rows(self, index: Tensor) -> "FactorLogProbs":
+        """Return the states that ``index`` selects (a mask [B] or indices)."""
+        optional = (None if value is None else value[index] for value in (self.law, self.log_mass, self.plan))
+        tables, prefix = ([part[index] for part in parts] for parts in (self.tables, self.prefix))
+        return FactorLogProbs(self.joint[index], self.factors[index], tables, prefix, *optional)
 
 
 class Observation(TensorClass):
     """What a policy sees of B visited states.
 
     bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left
-    positive); route [B, 20, 2] points in the ego frame.
+    positive); route [B, 20, 2] points in the ego frame; objects [B, 24, 7] OBJECT_FEATURES of the nearest road users
+    and closed stop lines, zeros where there are fewer (None where whoever observes has no list of objects).
     """
 
     bev: Tensor
     ego: Tensor
     route: Tensor
+    objects: Tensor | None = None
 
 
 class Scene(TensorClass):

@@ -20,7 +20,7 @@ trainer:
   enable_progress_bar: false
   accelerator: cpu
   callbacks:
-    - class_path: BuildVocabulary
+    - class_path: PreparePolicy
     - class_path: ExportPolicy
       init_args: {{path: {folder}/policy.safetensors}}
 model:

@@ -15,7 +15,7 @@ from craft_lightning.counterfactual.world import CounterfactualWorld
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.simulation.branching import Branch, Branching
 from craft_lightning.simulation.episode import StepResult
-from craft_lightning.simulation.scene import agent_rows
+from craft_lightning.simulation.observation import agent_rows
 from craft_lightning.structures import CandidateSet, Observation, Scene, stack_numpy
 
 FLOOR = 5.0  # of the group's standard deviation, as in the proxy

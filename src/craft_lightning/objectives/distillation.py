@@ -1,5 +1,6 @@
 """Staying near a slow copy of oneself: KL to a teacher that is a moving average of the trained parameters."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback
-from craft_lightning.objectives.functional import kl_divergence, kl_student_teacher, kl_teacher_student
+from craft_lightning.objectives.functional import kl_divergence
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
 
 _CHUNK = 256  # states scored at once while annotating
@@ -19,6 +20,9 @@ _STEPS = 2**20  # more decisions than an episode can have
 
 class SelfDistillation(LossCallback):
     """reverse * KL(pi || pi_T) + forward * KL(pi_T || pi), exact sums over the stored candidates.
+
+    A policy whose candidates are drawn from a density (``FactorLogProbs.law``) gives both divergences in closed form
+    (``PolicyAdapter.divergence``); a sum over the few drawn samples would only estimate them.
 
     The teacher is an exponential moving average of the trainable parameters, theta_T <- decay theta_T + (1 - decay)
     theta, which starts as the policy the fit starts from (pre-trained). It shares everything frozen with the student.
@@ -55,7 +59,7 @@ class SelfDistillation(LossCallback):
         self.teacher: dict[str, Tensor] = {}
         self.pretrained: dict[str, Tensor] = {}
         self._restored = False
-        self._scores: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[Tensor, _Scores] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the teacher as the student, or check what a checkpoint gave back.
@@ -76,30 +80,32 @@ class SelfDistillation(LossCallback):
         self.teacher = {name: tensor.to(student[name]) for name, tensor in self.teacher.items()}
         self.pretrained = {name: tensor.to(student[name]) for name, tensor in self.pretrained.items()}
         self._restored = False
-        self._scores = None
+        self._kept = None
 
     def annotate(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> None:
         """Score the iteration's candidates once with a teacher that rests, and log how far it has come."""
         if not self.teacher:
             raise CraftError(f"losses.{self.name}: there is no teacher before a fit; annotate inside Trainer.fit")
         self._report_drift(transitions, module)
-        self._scores = None
+        self._kept = None
         if self.update == "step":
             return
         scores = []
         for start in range(0, len(transitions.rollout), _CHUNK):
             batch = transitions[start : start + _CHUNK].to(module.device)
-            scores.append(self._teacher_log_probs(module, batch.context, batch.candidates))
+            scores.append(_scored(module, batch.context, batch.candidates, self.teacher))
         keys, order = _keys(transitions).to(module.device).sort()
-        self._scores = keys, torch.cat(scores)[order]
+        laws = [score.law for score in scores if score.law is not None]
+        law = torch.cat(laws)[order] if laws else None
+        self._kept = keys, _Scores(torch.cat([score.joint for score in scores])[order], law)
 
     def _report_drift(self, transitions: Transition, module: Learner) -> None:
         """Log KL(teacher || pre-trained) over a chunk of states spread over the iteration."""
         every = -(-len(transitions.rollout) // _CHUNK)
         batch = transitions[::every].to(module.device)
-        teacher = self._teacher_log_probs(module, batch.context, batch.candidates)
-        origin = module.adapter.score(batch.context, batch.candidates, params=self.pretrained).joint
-        drift = kl_divergence(teacher, origin, batch.candidates.mask).mean()
+        teacher = _scored(module, batch.context, batch.candidates, self.teacher)
+        origin = _scored(module, batch.context, batch.candidates, self.pretrained)
+        drift = _divergence(module, teacher, origin, batch.candidates.mask)
         self.report_iteration(module, {"kl_teacher_pretrained": drift})
 
     def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
@@ -107,9 +113,10 @@ class SelfDistillation(LossCallback):
         with torch.no_grad():
             teacher = self._stored(batch)
             if teacher is None:
-                teacher = self._teacher_log_probs(module, batch.context, candidates)
-        reverse = kl_student_teacher(outputs.joint, teacher, candidates.mask).mean()
-        forward = kl_teacher_student(outputs.joint, teacher, candidates.mask).mean()
+                teacher = _scored(module, batch.context, candidates, self.teacher)
+        student = _Scores(outputs.joint, outputs.law)
+        reverse = _divergence(module, student, teacher, candidates.mask)
+        forward = _divergence(module, teacher, student, candidates.mask)
         self.report(module, {"kl_student_teacher": reverse.detach(), "kl_teacher_student": forward.detach()})
         return self.reverse * reverse + self.forward * forward
 
@@ -123,7 +130,7 @@ class SelfDistillation(LossCallback):
             student = pl_module.adapter.trainable_parameters()
             with torch.no_grad():
                 self._average(list(self.teacher.values()), [student[name] for name in self.teacher], 0)
-            self._scores = None
+            self._kept = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the teacher and the policy the fit started from, as plain tensors on the CPU."""
@@ -138,17 +145,36 @@ class SelfDistillation(LossCallback):
         self.pretrained = dict(state_dict["pretrained"])
         self._restored = bool(self.teacher)
 
-    def _teacher_log_probs(self, module: Learner, context: Any, candidates: CandidateSet) -> Tensor:
-        return module.adapter.score(context, candidates, params=self.teacher).joint
-
-    def _stored(self, batch: Transition) -> Tensor | None:
-        """Return the teacher's scores [B, K] kept by ``annotate``, or None where some transition is not among them."""
-        if self._scores is None:
+    def _stored(self, batch: Transition) -> "_Scores | None":
+        """Return the teacher's scores kept by ``annotate``, or None where some transition is not among them."""
+        if self._kept is None:
             return None
-        keys, scores = self._scores
+        keys, scores = self._kept
         wanted = _keys(batch)
         row = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-        return scores[row] if torch.equal(keys[row], wanted) else None
+        if not torch.equal(keys[row], wanted):
+            return None
+        return _Scores(scores.joint[row], None if scores.law is None else scores.law[row])
+
+
+@dataclasses.dataclass
+class _Scores:
+    """What a divergence needs of a policy: log-probabilities [B, K], and the law [B, L] that candidates come from."""
+
+    joint: Tensor
+    law: Tensor | None
+
+
+def _scored(module: Learner, context: Any, candidates: CandidateSet, params: dict[str, Tensor]) -> _Scores:
+    scores = module.adapter.score(context, candidates, params=params)
+    return _Scores(scores.joint, scores.law)
+
+
+def _divergence(module: Learner, first: _Scores, second: _Scores, mask: Tensor) -> Tensor:
+    """Return the mean of KL(first || second): of the laws where there are any, else over the candidates."""
+    if first.law is not None and second.law is not None:
+        return module.adapter.divergence(first.law, second.law).mean()
+    return kl_divergence(first.joint, second.joint, mask).mean()
 
 
 def _keys(transitions: Transition) -> Tensor:

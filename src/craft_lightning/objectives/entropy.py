@@ -10,6 +10,9 @@ from craft_lightning.structures import CandidateSet, Demonstration, FactorLogPro
 class Entropy(LossCallback):
     """Minus the mean entropy of the student over its candidates, in nats.
 
+    Where candidates are drawn from a density, the differential entropy of that density: the weights over drawn samples
+    are uniform when they are drawn, whatever the density, so their entropy would only pull back to the old policy.
+
     Args:
         weight: factor of the bonus in the objective.
         name: name in logs and checkpoints.
@@ -26,6 +29,7 @@ class Entropy(LossCallback):
         self, module: Learner, batch: Transition | Demonstration, candidates: CandidateSet, outputs: FactorLogProbs
     ) -> Tensor:
         """Return minus the mean entropy of the mini-batch."""
-        value = entropy(outputs.joint, candidates.mask).mean()
+        law = outputs.law
+        value = (entropy(outputs.joint, candidates.mask) if law is None else module.adapter.law_entropy(law)).mean()
         self.report(module, {"nats": value.detach()})
         return -value

@@ -39,7 +39,7 @@ class Imitation(LossCallback):
         expert = batch.trajectory if isinstance(batch, Demonstration) else batch.expert
         shown = torch.isfinite(expert).flatten(1).all(1)
         with torch.no_grad():
-            plans, goal = _same_times(module.adapter.trajectories(candidates), expert, module.adapter.spec.dt)
+            plans, goal = same_times(module.adapter.trajectories(candidates), expert, module.adapter.spec.dt)
             distance = candidate_distance(plans, goal.nan_to_num())
             targets = imitation_targets(distance, candidates.mask, self.sigma)
         nearest = distance.masked_fill(~candidates.mask, torch.inf).amin(1)
@@ -56,8 +56,13 @@ class Imitation(LossCallback):
         return torch.where(shown, loss, 0.0).sum() / count
 
 
-def _same_times(trajectories: Tensor, expert: Tensor, dt: float) -> tuple[Tensor, Tensor]:
-    """Return both at the poses that they share: every ``dt`` up to the end of the shorter.
+def same_times(trajectories: Tensor, expert: Tensor, dt: float) -> tuple[Tensor, Tensor]:
+    """Return candidates and expert at the poses that they share: every ``dt`` up to the end of the shorter.
+
+    Args:
+        trajectories: [B or 1, K, T, 3] of the policy, every ``dt``.
+        expert: [B, S, 3], every 0.1 s.
+        dt: seconds between the policy's poses.
 
     Raises:
         CraftError: the policy's time step is no multiple of the expert's.

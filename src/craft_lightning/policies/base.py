@@ -35,6 +35,10 @@ class PolicyAdapter(nn.Module, ABC):
     free_arguments: ClassVar[frozenset[str]] = frozenset({"pretrained", "dropout"})
     """Constructor arguments that may differ from a checkpoint's; all others must be equal when weights are loaded."""
 
+    outside_arguments: ClassVar[Mapping[str, Any]] = {"pretrained": False}
+    """Constructor arguments that read other files or start a download -> the value with which a checkpoint, which
+    holds everything itself, rebuilds the policy."""
+
     family: ClassVar[str] = "policy"
     """Name of the family of architectures, as tables show it."""
 
@@ -160,6 +164,17 @@ class PolicyAdapter(nn.Module, ABC):
                 raise CraftError(f"params[{name!r}] {fault} of {type(self).__name__}; take trainable_parameters()")
         return functional_call(self, dict(params), (context, candidates))
 
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return KL(first || second) [B] in nats between two laws [B, L] as ``score`` answers them.
+
+        Exactly 0, with a gradient of exactly 0, where both are equal. Only families whose scores carry a law have it.
+        """
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no divergence in closed form; sum over joint")
+
+    def law_entropy(self, law: Tensor) -> Tensor:
+        """Return the differential entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no entropy in closed form; sum over joint")
+
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose one candidate a state, by its behaviour log-probabilities.
 
@@ -234,4 +249,5 @@ class PolicyAdapter(nn.Module, ABC):
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments that rebuild this policy from its own checkpoint, without other files."""
-        return dict(self.arguments)
+        outside = {name: value for name, value in self.outside_arguments.items() if name in self.arguments}
+        return {**self.arguments, **outside}

@@ -53,6 +53,43 @@ def build_vocabulary(
         CraftError: a wrong shape, or fewer distinct feasible trajectories than entries.
 
     """
+    train, test, generator, counts = split_trajectories(trajectories, seed, dt, held_out, limits)
+    braking = braking_entries(_top_speed(train, dt), train.shape[1], dt)
+    if len(braking) >= size or len(train) < size - len(braking):
+        raise CraftError(
+            f"{len(train)} feasible trajectories cannot fill {size} entries ({len(braking)} of them for braking); "
+            "give more trajectories or another size"
+        )
+    pool = np.concatenate([braking, capped_strata(train, dt, generator)])
+    chosen = _choose(pool, len(braking), size, tail_share, duplicate_rms, generator)
+    order = np.argsort(mean_speed(pool[chosen[len(braking) :]], dt), kind="stable") + len(braking)
+    chosen = np.concatenate([chosen[: len(braking)], chosen[order]])
+    entries = torch.from_numpy(pool[chosen].astype(np.float32))
+    report = {
+        "seed": seed,
+        **counts,
+        "braking_entries": len(braking),
+        "coverage": coverage_report(entries, torch.from_numpy(test).float(), dt) if len(test) else {},
+    }
+    return Vocabulary(entries, dt, report)
+
+
+def split_trajectories(
+    trajectories: Tensor | np.ndarray, seed: int, dt: float, held_out: float, limits: Limits | None
+) -> tuple[np.ndarray, np.ndarray, np.random.Generator, dict[str, int]]:
+    """Return the feasible trajectories to build from, those held out, the generator that split them, and counts.
+
+    Args:
+        trajectories: [N, T, 3] x, y, yaw in the ego frame; rows with NaN are dropped.
+        seed: seed of the generator.
+        dt: seconds between poses.
+        held_out: share that is held out.
+        limits: what is feasible; None for the defaults.
+
+    Raises:
+        CraftError: a wrong shape.
+
+    """
     given = np.asarray(trajectories, dtype=np.float64)
     if given.ndim != 3 or given.shape[2] != 3 or given.shape[1] < 2:
         raise CraftError(f"trajectories has shape {given.shape}; give [N, T, 3] with x, y, yaw and T of at least 2")
@@ -61,34 +98,15 @@ def build_vocabulary(
     generator = np.random.default_rng(seed)
     real = real[generator.permutation(len(real))]
     test_count = int(held_out * len(real))
-    test, train = real[:test_count], real[test_count:]
-    braking = braking_entries(_top_speed(train, dt), given.shape[1], dt)
-    if len(braking) >= size or len(train) < size - len(braking):
-        raise CraftError(
-            f"{len(train)} feasible trajectories cannot fill {size} entries ({len(braking)} of them for braking); "
-            "give more trajectories or another size"
-        )
-    pool = np.concatenate([braking, _capped_strata(train, dt, generator)])
-    chosen = _choose(pool, len(braking), size, tail_share, duplicate_rms, generator)
-    order = np.argsort(mean_speed(pool[chosen[len(braking) :]], dt), kind="stable") + len(braking)
-    chosen = np.concatenate([chosen[: len(braking)], chosen[order]])
-    entries = torch.from_numpy(pool[chosen].astype(np.float32))
-    report = {
-        "seed": seed,
-        "given": len(given),
-        "not_finite": len(given) - len(finite),
-        "infeasible": len(finite) - len(real),
-        "braking_entries": len(braking),
-        "coverage": coverage_report(entries, torch.from_numpy(test).float(), dt) if test_count else {},
-    }
-    return Vocabulary(entries, dt, report)
+    counts = {"given": len(given), "not_finite": len(given) - len(finite), "infeasible": len(finite) - len(real)}
+    return real[test_count:], real[:test_count], generator, counts
 
 
 def _top_speed(trajectories: np.ndarray, dt: float) -> float:
     return float(mean_speed(trajectories, dt).max()) if len(trajectories) else 0.0
 
 
-def _capped_strata(trajectories: np.ndarray, dt: float, generator: np.random.Generator) -> np.ndarray:
+def capped_strata(trajectories: np.ndarray, dt: float, generator: np.random.Generator) -> np.ndarray:
     """Keep at most twice an even share of every (speed, turn) stratum."""
     speed = np.digitize(mean_speed(trajectories, dt), SPEED_BINS)
     turn = np.digitize(trajectories[:, -1, 2], (-_TURN, _TURN))

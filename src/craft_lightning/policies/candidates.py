@@ -112,7 +112,7 @@ def merge_logits(logits: Tensor, representative: Tensor) -> Tensor:
 
     Args:
         logits: [B, K], already divided by the temperature.
-        representative: [K] as ``duplicate_groups`` answers.
+        representative: [K] as ``duplicate_groups`` answers, or [B, K] where every state has its own duplicates.
 
     Returns:
         [B, K]: the log of the summed exponentials at representatives (gradient reaches every member), -inf elsewhere.
@@ -121,5 +121,5 @@ def merge_logits(logits: Tensor, representative: Tensor) -> Tensor:
     index = representative.expand_as(logits)
     peak = torch.full_like(logits, -torch.inf).scatter_reduce(1, index, logits.detach(), "amax")
     total = torch.zeros_like(logits).scatter_add(1, index, (logits - peak.gather(1, index)).exp())
-    kept = representative == torch.arange(len(representative), device=logits.device)
+    kept = representative == torch.arange(logits.shape[1], device=logits.device)
     return torch.where(kept, total.where(kept, 1.0).log() + peak.where(kept, 0.0), -torch.inf)

@@ -63,7 +63,7 @@ def save_policy(path: str | os.PathLike[str], policy: PolicyAdapter, notes: Mapp
         "class_path": f"{type(policy).__module__}.{type(policy).__qualname__}",
         "init_args": arguments,
         "plan_spec": dataclasses.asdict(policy.spec),
-        "vocabulary_hash": getattr(policy, "vocabulary_hash", None),
+        "vocabulary_hash": policy.vocabulary_hash,
         "notes": extra,
     }
     # Cloned: safetensors refuses tensors that share memory.
@@ -176,8 +176,7 @@ def _build(metadata: dict[str, Any], path: Path) -> PolicyAdapter:
             f"{_FIELD}: the init_args of {path} do not fit {cls.__name__} ({error}); it is of another version"
         ) from error
     # A file must not start a download or read other files.
-    elsewhere = {"pretrained": False, "vocabulary": None, "weights": None}
-    safe = {key: elsewhere.get(key, value) for key, value in arguments.items()}
+    safe = {key: cls.outside_arguments.get(key, value) for key, value in arguments.items()}
     return cls(**safe)
 
 

@@ -20,7 +20,7 @@ def nearest_entry(entries: Tensor, trajectories: Tensor, block: int = 256) -> tu
     """Return for each trajectory the nearest entry and its average displacement.
 
     Args:
-        entries: [K, T, 3].
+        entries: [K, T, 3], or [N, K, T, 3] where every trajectory has its own.
         trajectories: [N, T, 3], the same poses.
         block: trajectories compared at a time.
 
@@ -28,6 +28,12 @@ def nearest_entry(entries: Tensor, trajectories: Tensor, block: int = 256) -> tu
         Index [N] and the minimum average displacement error (minADE) [N] in metres.
 
     """
+    if entries.ndim == 4:
+        own = [
+            (table[..., :2] - part[:, None, :, :2]).norm(dim=-1).mean(-1).min(1)
+            for table, part in zip(entries.split(block), trajectories.split(block), strict=True)
+        ]
+        return torch.cat([found.indices for found in own]), torch.cat([found.values for found in own])
     table = entries[..., :2].transpose(0, 1).contiguous()
     indices, errors = [], []
     for part in trajectories[..., :2].split(block):
@@ -43,7 +49,7 @@ def coverage_report(entries: Tensor, trajectories: Tensor, dt: float) -> dict[st
     """Return minADE of the trajectories, in all and per bin of mean speed.
 
     Args:
-        entries: [K, T, 3] of the vocabulary.
+        entries: [K, T, 3] of the vocabulary, or [N, K, T, 3] where every trajectory has its own candidates.
         trajectories: [N, T, 3] held-out trajectories, N at least 1.
         dt: seconds between poses.
 

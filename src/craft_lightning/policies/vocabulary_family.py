@@ -1,6 +1,5 @@
 """The family of policies that score a fixed vocabulary of trajectories: one factor, one softmax."""
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -11,6 +10,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.policies.building import build_vocabulary
 from craft_lightning.policies.candidates import duplicate_groups, merge_logits
+from craft_lightning.policies.temperature import fit_temperature
 from craft_lightning.policies.vocabulary import Vocabulary
 from craft_lightning.structures import CandidateSet, Context, Factor, FactorLogProbs, PlanSpec
 
@@ -38,6 +38,7 @@ class VocabularyPolicy(PolicyAdapter):
     family = "vocabulary"
     # The vocabulary is held to its hash, which says more than its file's name.
     free_arguments = PolicyAdapter.free_arguments | {"vocabulary", "size", "num_poses", "reachable_speed"}
+    outside_arguments = {**PolicyAdapter.outside_arguments, "vocabulary": None}  # noqa: RUF012 - ClassVar of the base
 
     table: Tensor
     temperature: Tensor
@@ -208,35 +209,28 @@ class VocabularyPolicy(PolicyAdapter):
             CraftError: ``target`` lies outside (1 / size, 1).
 
         """
-        if not 1.0 / len(self.table) < target < 1.0:
-            raise CraftError(f"target is {target}; give a probability between 1/{len(self.table)} and 1")
         with torch.no_grad():
-            self.temperature.fill_(1.0)
             # In parts: held-out sets are larger than mini-batches.
-            logits = torch.cat([self._masked_logits(part)[0] for part in context.split(256)]).double()
-        low, high = math.log(1e-3), math.log(1e3)
-        # The mean greedy probability falls as the temperature rises, so bisection in the logarithm is safe.
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            greedy = (logits / math.exp(middle)).softmax(1).amax(1).mean()
-            low, high = (middle, high) if greedy > target else (low, middle)
-        self.temperature.fill_(math.exp(0.5 * (low + high)))
+            logits = torch.cat([self._masked_logits(part, 1.0)[0] for part in context.split(256)]).double()
+
+        def greedy(temperature: float) -> float:
+            return float((logits / temperature).softmax(1).amax(1).mean())
+
+        self.temperature.fill_(fit_temperature(greedy, target, len(self.table)))
         return float(self.temperature)
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments, the vocabulary's file replaced by its size: the checkpoint holds it."""
-        held = {"vocabulary": None, "size": len(self.table)}
-        arguments = super().checkpoint_arguments()
-        return {**arguments, **{name: value for name, value in held.items() if name in arguments}}
+        return {**super().checkpoint_arguments(), "size": len(self.table)}
 
-    def _scaled_logits(self, context: Context) -> Tensor:
-        """Logits over the temperature [B, size], duplicates pooled."""
-        logits = self.logits(context) / self.temperature
+    def _scaled_logits(self, context: Context, temperature: Tensor | float | None = None) -> Tensor:
+        """Logits over the temperature [B, size] (None: the stored one), duplicates pooled."""
+        logits = self.logits(context) / (self.temperature if temperature is None else temperature)
         return merge_logits(logits, self.representative) if self.has_duplicates else logits
 
-    def _masked_logits(self, context: Context) -> tuple[Tensor, Tensor]:
+    def _masked_logits(self, context: Context, temperature: float | None = None) -> tuple[Tensor, Tensor]:
         mask = self._mask(context)
-        return self._scaled_logits(context).masked_fill(~mask, -torch.inf), mask
+        return self._scaled_logits(context, temperature).masked_fill(~mask, -torch.inf), mask
 
     def _mask(self, context: Context) -> Tensor:
         mask = self.representative == torch.arange(len(self.table), device=self.table.device)

@@ -130,7 +130,8 @@ class Demonstrations:
     """Demonstrations in memory, the rasters as packed bits (7 kB a state).
 
     Args:
-        tensors: ``bev`` [N, bytes] packed bits, ``ego`` [N, 5], ``route`` [N, 20, 2], ``trajectory`` [N, T, 3].
+        tensors: ``bev`` [N, bytes] packed bits, ``ego`` [N, 5], ``route`` [N, 20, 2], ``trajectory`` [N, T, 3], and
+            ``objects`` [N, 24, 7], which files of earlier versions lack.
 
     """
 
@@ -142,7 +143,7 @@ class Demonstrations:
     @classmethod
     def from_samples(cls, samples: list[tuple[dict[str, np.ndarray], np.ndarray]]) -> Self:
         """Stack (observation with packed ``bev``, expert plan) pairs."""
-        fields = ("bev", "ego", "route")
+        fields = ("bev", "ego", "route", "objects")
         stacked = {name: np.stack([observation[name] for observation, _ in samples]) for name in fields}
         stacked["trajectory"] = np.stack([plan for _, plan in samples])
         return cls({name: torch.from_numpy(array) for name, array in stacked.items()})
@@ -158,9 +159,12 @@ class Demonstrations:
         try:
             with safe_open(path, "pt") as file:
                 found = (file.metadata() or {}).get("settings", "")
-                tensors = {name: file.get_tensor(name) for name in ("bev", "ego", "route", "trajectory")}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         except (SafetensorError, OSError) as error:
             raise CraftError(f"data.file: {path} is not a file of demonstrations ({error}); delete it") from error
+        missing = {"bev", "ego", "route", "trajectory"} - tensors.keys()
+        if missing:
+            raise CraftError(f"data.file: {path} lacks {', '.join(sorted(missing))}; delete it to collect anew")
         if found != key:
             raise CraftError(
                 f"data.file: {path} was collected as {found}, now asked as {key}; delete it or name another"
@@ -183,9 +187,8 @@ class Demonstrations:
         bits = np.unpackbits(packed, axis=1, count=math.prod(self.bev_shape))
         bev = torch.from_numpy(bits * np.uint8(255)).view(len(index), *self.bev_shape)
         size = [len(index)]
-        observation = Observation(
-            bev=bev, ego=self.tensors["ego"][index], route=self.tensors["route"][index], batch_size=size
-        )
+        others = {name: self.tensors[name][index] for name in ("ego", "route", "objects") if name in self.tensors}
+        observation = Observation(bev=bev, **others, batch_size=size)
         return Demonstration(observation=observation, trajectory=self.tensors["trajectory"][index], batch_size=size)
 
 

@@ -15,6 +15,11 @@ from craft_lightning.conventions import (
     BEV_CHANNELS,
     BEV_METRES_AHEAD,
     BEV_METRES_PER_CELL,
+    MAX_AGENTS,
+    MAX_CLOSED_LINES,
+    MAX_OBJECTS,
+    OBJECT_CLOSED_LINE,
+    OBJECT_FEATURES,
     ROUTE_FEATURE_POINTS,
     ROUTE_FEATURE_SPACING,
 )
@@ -73,9 +78,8 @@ class BirdsEye:
         along = np.arange(0.0, _REACH + 2.0, 1.0)
         _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None])
         self._draw_agents(image, view, pose)
-        closed = [row for row, state in enumerate(lines.states(view.signals)) if state in (LIGHT_RED, LIGHT_YELLOW)]
-        if closed:
-            ends = to_ego(lines.xy[closed].reshape(-1, 2, 2), pose)
+        ends = closed_lines(view, lines)
+        if len(ends):
             near = np.hypot(ends[..., 0], ends[..., 1]).min(1) < _REACH
             _polylines(image[_CHANNEL["stop_line_red"]], ends[near])
         return image
@@ -105,6 +109,54 @@ def _polylines(canvas: np.ndarray, lines: np.ndarray) -> None:
     cv2.polylines(canvas, list(_fixed_point(bev_cells(lines))), False, 255, _PEN, cv2.LINE_8, _SHIFT)
 
 
+def closed_lines(view: WorldView, lines: RouteLines) -> np.ndarray:
+    """Return the ends [n, 2, 2] of the route's stop lines whose lights do not show green, in the ego frame."""
+    closed = [row for row, state in enumerate(lines.states(view.signals)) if state in (LIGHT_RED, LIGHT_YELLOW)]
+    return to_ego(lines.xy[closed].reshape(-1, 2, 2), view.ego_pose)
+
+
+def agent_rows(view: WorldView, most: int = MAX_AGENTS) -> np.ndarray:
+    """Return the rows of a view that are not the ego, nearest to it first, at most ``most``."""
+    rows = view.others
+    gap = np.hypot(view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego])
+    return rows[np.argsort(gap, kind="stable")[:most]]
+
+
+def visible_objects(view: WorldView, lines: RouteLines) -> np.ndarray:
+    """Return what a policy without a raster sees: the nearest road users, then the nearest closed stop lines.
+
+    Args:
+        view: a full view.
+        lines: the route's stop lines.
+
+    Returns:
+        [24, 7] float32 with the columns OBJECT_FEATURES in the ego frame: MAX_OBJECTS rows of road users (kind
+        AGENT_*), MAX_CLOSED_LINES of stop lines (kind OBJECT_CLOSED_LINE, ``width`` across the lane, ``yaw`` along
+        it); zeros where there are fewer.
+
+    """
+    objects = np.zeros((MAX_OBJECTS + MAX_CLOSED_LINES, len(OBJECT_FEATURES)), np.float32)
+    rows = agent_rows(view, MAX_OBJECTS)
+    place = to_ego(np.stack([view.x[rows], view.y[rows]], -1), view.ego_pose)
+    yaw = _wrapped(view.yaw[rows] - view.yaw[view.ego])
+    road_users = (place[:, 0], place[:, 1], yaw, view.speed[rows], view.length[rows], view.width[rows], view.kind[rows])
+    objects[: len(rows)] = np.stack(road_users, -1)
+    ends = closed_lines(view, lines)
+    middle = ends.mean(1)
+    nearest = np.argsort(np.hypot(middle[:, 0], middle[:, 1]), kind="stable")[:MAX_CLOSED_LINES]
+    across = ends[nearest, 0] - ends[nearest, 1]  # the first end is the left one
+    block = objects[MAX_OBJECTS : MAX_OBJECTS + len(nearest)]
+    block[:, :2] = middle[nearest]
+    block[:, 2] = _wrapped(np.arctan2(across[:, 1], across[:, 0]) - 0.5 * np.pi)
+    block[:, 5] = np.hypot(across[:, 0], across[:, 1])
+    block[:, 6] = OBJECT_CLOSED_LINE
+    return objects
+
+
+def _wrapped(angle: np.ndarray) -> np.ndarray:
+    return np.arctan2(np.sin(angle), np.cos(angle))
+
+
 def observe(
     bird: BirdsEye, view: WorldView, progress: RouteProgress, lines: RouteLines, steer: float
 ) -> dict[str, np.ndarray]:
@@ -119,7 +171,7 @@ def observe(
 
     Returns:
         bev uint8 [6, 96, 96]; ego float32 [5] EGO_FEATURES; route float32 [20, 2], points every 2 m from the ego's
-        projection on the route, ego frame.
+        projection on the route, ego frame; objects float32 [24, 7] as ``visible_objects`` answers.
 
     """
     row = view.ego
@@ -127,4 +179,9 @@ def observe(
     ego = np.array([view.speed[row], view.acceleration[row], view.yaw_rate[row], steer, limit], np.float32)
     ahead = progress.ahead(np.arange(ROUTE_FEATURE_POINTS) * ROUTE_FEATURE_SPACING)
     route = to_ego(ahead, view.ego_pose).astype(np.float32)
-    return {"bev": bird.draw(view, progress, lines), "ego": ego, "route": route}
+    return {
+        "bev": bird.draw(view, progress, lines),
+        "ego": ego,
+        "route": route,
+        "objects": visible_objects(view, lines),
+    }

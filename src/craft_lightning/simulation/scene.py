@@ -16,7 +16,7 @@ from craft_lightning.conventions import (
 )
 from craft_lightning.simulation.criteria_lanes import GridProbe
 from craft_lightning.simulation.criteria_lights import RouteLines
-from craft_lightning.simulation.observation import to_ego
+from craft_lightning.simulation.observation import agent_rows, to_ego
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.stop_signs import StopZone
 from craft_lightning.simulation.view import LIGHT_RED, WorldView
@@ -133,13 +133,6 @@ class SceneReader:
         padded = np.full(MAX_ROUTE_LANES, -1, np.int64)
         padded[: len(chosen)] = np.sort(chosen)
         return padded
-
-
-def agent_rows(view: WorldView) -> np.ndarray:
-    """Return the rows of a view that a scene's agents are, nearest to the ego first, at most ``MAX_AGENTS``."""
-    rows = view.others
-    gap = np.hypot(view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego])
-    return rows[np.argsort(gap, kind="stable")[:MAX_AGENTS]]
 
 
 def _sign_lines(zones: list[StopZone], route: "Route") -> tuple[np.ndarray, np.ndarray]:

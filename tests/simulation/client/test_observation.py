@@ -3,10 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from craft_lightning.conventions import AGENT_STATIC, AGENT_WALKER, BEV_CHANNELS
+from craft_lightning.conventions import (
+    AGENT_STATIC,
+    AGENT_WALKER,
+    BEV_CHANNELS,
+    MAX_CLOSED_LINES,
+    MAX_OBJECTS,
+    OBJECT_CLOSED_LINE,
+    OBJECT_FEATURES,
+)
 from craft_lightning.roads.raster import StaticRaster
 from craft_lightning.simulation.criteria_lights import route_lines
-from craft_lightning.simulation.observation import BirdsEye, bev_cells, observe, to_ego
+from craft_lightning.simulation.observation import BirdsEye, bev_cells, observe, to_ego, visible_objects
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED, LIGHT_YELLOW
 
@@ -133,3 +141,28 @@ def test_values_and_vectors(raster, road_network, straight_route, make_view):
     np.testing.assert_allclose(
         np.diff(observation["route"], axis=0), [[2 * math.cos(0.1), -2 * math.sin(0.1)]] * 19, atol=1e-5
     )
+
+
+def test_objects_are_the_nearest_road_users_and_the_closed_lines(road_network, straight_route, make_view):
+    others = [(60.0 + i, 1.75, math.pi, 8.0) for i in range(MAX_OBJECTS)]
+    walker = (25.0, -5.0, math.pi / 2, 1.0, AGENT_WALKER, 0.4, 0.5)
+    ego = (20.0, -0.75, 0.1, 5.0)
+    view = make_view(ego, *others, walker, signals={"s1": LIGHT_YELLOW, "s2": LIGHT_GREEN})
+    objects = visible_objects(view, route_lines(road_network, straight_route))
+    assert objects.shape == (MAX_OBJECTS + MAX_CLOSED_LINES, len(OBJECT_FEATURES))
+    assert objects.dtype == np.float32
+    turn = np.array([[math.cos(0.1), math.sin(0.1)], [-math.sin(0.1), math.cos(0.1)]])
+    x, y = turn @ np.array([5.0, -4.25])
+    np.testing.assert_allclose(objects[0], [x, y, math.pi / 2 - 0.1, 1.0, 0.4, 0.5, AGENT_WALKER], atol=1e-5)
+    gap = np.hypot(objects[:MAX_OBJECTS, 0], objects[:MAX_OBJECTS, 1])
+    assert (np.diff(gap) >= 0).all()
+    assert gap.max() < 59.0  # one of the twenty others found no place
+    # The line of ``test_closed_stop_lines``: at x = 60, from 0 to -3.5 across the ego's way.
+    x, y = turn @ np.array([40.0, -1.0])
+    np.testing.assert_allclose(objects[MAX_OBJECTS], [x, y, -0.1, 0.0, 0.0, 3.5, OBJECT_CLOSED_LINE], atol=1e-4)
+    assert not objects[MAX_OBJECTS + 1 :].any()
+
+
+def test_an_empty_road_has_no_objects(road_network, straight_route, make_view):
+    view = make_view((20.0, -0.75, 0.1, 5.0), signals={"s1": LIGHT_GREEN})
+    assert not visible_objects(view, route_lines(road_network, straight_route)).any()

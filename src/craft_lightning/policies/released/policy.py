@@ -52,6 +52,7 @@ class ReleasedPolicy(PolicyAdapter):
     """What stands before the names in released checkpoints."""
 
     free_arguments = PolicyAdapter.free_arguments | {"source", "weights"}
+    outside_arguments = {**PolicyAdapter.outside_arguments, "weights": None}  # noqa: RUF012 - ClassVar of the base
 
     source: FeatureSource | None = None
     observation_inputs: Mapping[str, Callable[[Observation], Tensor]]
@@ -164,7 +165,7 @@ class ReleasedPolicy(PolicyAdapter):
         """Return arguments without source and file: a checkpoint holds the head and starts nothing."""
         arguments = super().checkpoint_arguments()
         kept = STAND_IN if arguments.get("source") == STAND_IN else None
-        return {**arguments, "source": kept, "weights": None}
+        return {**arguments, "source": kept}
 
     def _inputs(self, observation: Observation) -> dict[str, Tensor]:
         inputs, missing = {}, []
