@@ -176,4 +176,3 @@ def score(heads: Mapping[str, Tensor]) -> Tensor:
     together = sum(weight * heads[name].sigmoid() for name, weight in WEIGHTED.items())
     separate = sum(weight * nn.functional.logsigmoid(heads[name]) for name, weight in METRICS.items())
     return IMITATION * heads["imi"].log_softmax(-1) + separate + TOGETHER * torch.as_tensor(together).log()
-

@@ -210,7 +210,10 @@ class SparseDriveNavsim(ReleasedPolicy, ListedPolicy):
 def log_score(heads: Mapping[str, Tensor], version: str) -> Tensor:
     """Return the logarithm of SparseDriveV2's score (released code) from the logits [B, K] of its metric heads."""
     product = torch.stack([functional.logsigmoid(heads[name]) for name in MULTIPLIED[version]]).sum(0)
-    return product + torch.stack([weight * heads[name].sigmoid() for name, weight in AVERAGED[version].items()]).sum(0).log()
+    return (
+        product
+        + torch.stack([weight * heads[name].sigmoid() for name, weight in AVERAGED[version].items()]).sum(0).log()
+    )
 
 
 def _which(entries: Tensor, table: Tensor, name: str) -> Tensor:

@@ -143,7 +143,9 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
     ) -> None:
         super().__init__(width, 1 + len(speeds), offsets, keep_path, self.card.frame)
         if len(speeds) < 2 or speeds[0] != 0.0 or not 0.5 < keep_speed < 1.0:
-            raise CraftError(f"speeds={list(speeds)} and keep_speed={keep_speed} do not fit; give 0 first and above 0.5")
+            raise CraftError(
+                f"speeds={list(speeds)} and keep_speed={keep_speed} do not fit; give 0 first and above 0.5"
+            )
         self.keep_speed = keep_speed
         self.register_buffer("speed_classes", torch.tensor(list(speeds)))
         self.speed_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, len(speeds)))
@@ -186,7 +188,12 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
         distance = approach(now, targets, ACCELERATION, BRAKING)
         path = turn_axes(found["path"], self.card.frame.axes)
         return Context(
-            {"feature": half_rounded(found["feature"]), "path": path, "distance": distance, "ego": observation.ego.float()},
+            {
+                "feature": half_rounded(found["feature"]),
+                "path": path,
+                "distance": distance,
+                "ego": observation.ego.float(),
+            },
             batch_size=[len(path)],
         )
 

@@ -164,7 +164,10 @@ def test_nonsense_on_the_wire_is_refused():
     theirs.sendall(b"\x04\x00\x00\x00\x00\x00\x00\x00null")
     with pytest.raises(CraftError, match="answered nonsense"):
         bridge.ask("run")
-    for text, body in ((b'{"arrays": [["a", "object", [1]]]}', b"12345678"), (b'{"arrays": [["a", "int64", [9]]]}', b"")):
+    for text, body in (
+        (b'{"arrays": [["a", "object", [1]]]}', b"12345678"),
+        (b'{"arrays": [["a", "int64", [9]]]}', b""),
+    ):
         with pytest.raises(bridge_server.ServerFault):
             bridge_server.unpack(text, body)
     with pytest.raises(bridge_server.ServerFault, match="is refused"):

@@ -43,9 +43,7 @@ class AroundPolicy(ListedPolicy):
 
     family = "around a regressed plan"
 
-    def __init__(
-        self, width: int, speeds: int, offsets: Sequence[float], keep_path: float, frame: ModelFrame
-    ) -> None:
+    def __init__(self, width: int, speeds: int, offsets: Sequence[float], keep_path: float, frame: ModelFrame) -> None:
         if len(offsets) < 2 or offsets[0] != 0.0 or not 1.0 / len(offsets) < keep_path < 1.0:
             raise CraftError(
                 f"offsets={list(offsets)} and keep_path={keep_path} do not fit; give 0 first, one more at least, and a "

@@ -110,9 +110,7 @@ class Bridge:
             self._fail(f"could not build {self.factory}: {header.get('error')}")
         return self
 
-    def ask(
-        self, request: str, arrays: Mapping[str, np.ndarray] | None = None, **values: Any
-    ) -> dict[str, np.ndarray]:
+    def ask(self, request: str, arrays: Mapping[str, np.ndarray] | None = None, **values: Any) -> dict[str, np.ndarray]:
         """Send one request and return the arrays of its answer.
 
         Raises:

@@ -227,9 +227,7 @@ class TappedModel:
             if tap.module:
                 handles.append(modules[self.root + tap.module].register_forward_hook(_listener(tap, heard[name])))
         nested = nest(dict(inputs, **{name: None for name in self.blank}))
-        arguments = [
-            nested if part == "*" else None if part is None else pick(nested, [part]) for part in self.call
-        ]
+        arguments = [nested if part == "*" else None if part is None else pick(nested, [part]) for part in self.call]
         try:
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(self.seed)

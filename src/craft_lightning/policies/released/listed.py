@@ -11,12 +11,12 @@ from torch import Tensor
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.policies.candidates import merge_logits
+from craft_lightning.policies.factored import duplicate_plans, split_joint
+from craft_lightning.policies.temperature import fit_temperature
 from craft_lightning.structures import CandidateSet, Context, Factor, FactorLogProbs, PlanSpec
 
 DUPLICATE_RMS = 0.05
 """Candidates of a state nearer than this (metres, root mean square over the poses) are one."""
-
-_EVERY = 4  # poses between those that tell two candidates apart
 
 
 class ListedPolicy(PolicyAdapter):
@@ -96,7 +96,7 @@ class ListedPolicy(PolicyAdapter):
         """Return log-probabilities of the stored support and its factors, normalised over its mask."""
         if candidates.latent is None:
             raise CraftError(f"the candidates of {type(self).__name__} have lost their latents; store them whole")
-        merged = merge_rows(self.joint(context, self.temperature), candidates.latent["representative"].long())
+        merged = merge_logits(self.joint(context, self.temperature), candidates.latent["representative"].long())
         place = candidates.latent["place"].long()
         joint = merged.gather(1, place).masked_fill(~candidates.mask, -torch.inf).log_softmax(1)
         empty = joint.new_full((len(joint), self.count), -torch.inf)
@@ -111,22 +111,17 @@ class ListedPolicy(PolicyAdapter):
             CraftError: ``target`` lies outside (1 / K, 1).
 
         """
-        if not 1.0 / self.count < target < 1.0:
-            raise CraftError(f"target is {target}; give a probability between 1/{self.count} and 1")
-        low, high = math.log(1e-3), math.log(1e3)
         with torch.no_grad():
+            # In parts: held-out sets are larger than mini-batches.
             parts = context.split(256)
             lists = [self._listed(part, self.joint(part, 1.0)) for part in parts]
-            for _ in range(40):
-                middle = 0.5 * (low + high)
-                greedy = torch.cat(
-                    [
-                        _pooled(self.joint(part, math.exp(middle)), found).log_softmax(1).amax(1).exp()
-                        for part, found in zip(parts, lists, strict=True)
-                    ]
-                ).mean()
-                low, high = (middle, high) if greedy > target else (low, middle)
-            self.temperature.fill_(math.exp(0.5 * (low + high)))
+
+            def greedy(temperature: float) -> float:
+                pairs = zip(parts, lists, strict=True)
+                pooled = [_pooled(self.joint(part, temperature), found) for part, found in pairs]
+                return float(torch.cat(pooled).log_softmax(1).amax(1).exp().mean())
+
+            self.temperature.fill_(fit_temperature(greedy, target, self.count))
         return float(self.temperature)
 
     def _listed(self, context: Context, joint: Tensor) -> CandidateSet:
@@ -179,12 +174,7 @@ class ListedPolicy(PolicyAdapter):
             empty = joint.new_full((states, self._factors[0].size), -torch.inf)
             table = empty.scatter_reduce(1, ids[..., 0], joint, "amax")
             return FactorLogProbs(joint, joint.unsqueeze(-1), [table.unsqueeze(1)], [zero])
-        grid = full.unflatten(1, self.listed)
-        bare = grid.isneginf().all(-1)
-        # logsumexp of a row of -inf has a gradient of NaN.
-        first = grid.masked_fill(bare.unsqueeze(-1), 0.0).logsumexp(-1)
-        second = grid - first.masked_fill(bare, 0.0).unsqueeze(-1)
-        first = first.masked_fill(bare, -torch.inf)
+        first, second = split_joint(full.unflatten(1, self.listed))
         row = place // self.listed[1]
         factors = torch.stack([first.gather(1, row), second.flatten(1).gather(1, place)], -1)
         wide = joint.new_full((states, self._factors[0].size), -torch.inf)
@@ -200,42 +190,21 @@ class ListedPolicy(PolicyAdapter):
 
 
 def duplicates(plans: Tensor, mask: Tensor) -> Tensor:
-    """Return for every plan of every state the first valid one that it duplicates (itself where there is none).
+    """Return [B, K]: for every valid plan of every state the first valid one that it duplicates, else itself.
 
     Args:
         plans: [B, K, T, 3].
         mask: [B, K] valid ones.
 
-    Returns:
-        [B, K] int64; a value is always the index of a plan that represents itself.
-
     """
-    count = plans.shape[1]
-    points = plans[:, :, _EVERY - 1 :: _EVERY, :2]
-    flat = points.flatten(2).double()
-    limit = DUPLICATE_RMS * points.shape[2] ** 0.5
-    near = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist") < limit
-    near = near & mask.unsqueeze(1) & mask.unsqueeze(2)
-    earlier = near & torch.ones(count, count, dtype=torch.bool, device=plans.device).tril(-1)
-    alone = torch.ones_like(mask)
-    # Settles from the front, in as many rounds as the longest chain of neighbours has links.
-    while not torch.equal(settled := ~(earlier & alone.unsqueeze(1)).any(-1), alone):
-        alone = settled
-    index = torch.arange(count, device=plans.device)
-    first = torch.where(earlier & alone.unsqueeze(1), index, count).amin(-1)
-    return torch.where(alone, index, first)
-
-
-def merge_rows(logits: Tensor, representative: Tensor) -> Tensor:
-    """Pool the mass of duplicates [B, K] on their representatives, state by state (see ``merge_logits``)."""
-    states, count = logits.shape
-    offset = torch.arange(states, device=logits.device)[:, None] * count
-    return merge_logits(logits.reshape(1, -1), (representative + offset).flatten()).view(states, count)
+    # A plan that is not valid stands for none: it is put where no other one is.
+    apart = 1e3 * torch.arange(1, plans.shape[1] + 1, device=plans.device)
+    return duplicate_plans(plans + torch.where(mask, 0.0, apart)[..., None, None], DUPLICATE_RMS)
 
 
 def _pooled(joint: Tensor, candidates: CandidateSet) -> Tensor:
     assert candidates.latent is not None  # _listed fills it
-    merged = merge_rows(joint, candidates.latent["representative"].long())
+    merged = merge_logits(joint, candidates.latent["representative"].long())
     return merged.masked_fill(~candidates.mask, -torch.inf)
 
 

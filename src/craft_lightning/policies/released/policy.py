@@ -186,7 +186,9 @@ class ReleasedPolicy(PolicyAdapter):
     def _check(self, name: str, value: Tensor, batch: tuple[int, ...]) -> None:
         shape = tuple(value.shape)
         expected = (*batch, *self.layout().get(name, shape[len(batch) :]))
-        if len(shape) != len(expected) or any(want not in (None, size) for want, size in zip(expected, shape, strict=True)):
+        if len(shape) != len(expected) or any(
+            want not in (None, size) for want, size in zip(expected, shape, strict=True)
+        ):
             wanted = ", ".join("any" if size is None else str(size) for size in expected)
             raise CraftError(
                 f"{name} of the model of {type(self).__name__} is {list(shape)} and not [{wanted}]; construct the adapter "
@@ -194,4 +196,3 @@ class ReleasedPolicy(PolicyAdapter):
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CraftError(f"{name} of the model of {type(self).__name__} holds NaN or infinity; look at its inputs")
-

@@ -72,7 +72,9 @@ class LocalModel(FeatureSource):
             try:
                 self._model = load_factory(str(self.factory))(**self.arguments)
             except Exception as error:  # the user's code may fail in any way
-                raise CraftError(f"LocalModel.factory {self.factory} failed: {type(error).__name__}: {error}") from error
+                raise CraftError(
+                    f"LocalModel.factory {self.factory} failed: {type(error).__name__}: {error}"
+                ) from error
         try:
             self._tapped = TappedModel(self._model, taps, call, self.seed, blank)
         except ServerFault as error:
@@ -95,7 +97,9 @@ class LocalModel(FeatureSource):
         except CraftError:
             raise
         except Exception as error:
-            raise CraftError(f"the model {type(tapped.module).__name__} failed: {type(error).__name__}: {error}") from error
+            raise CraftError(
+                f"the model {type(tapped.module).__name__} failed: {type(error).__name__}: {error}"
+            ) from error
         return {name: torch.as_tensor(value) for name, value in found.items()}
 
     @property

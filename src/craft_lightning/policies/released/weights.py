@@ -18,7 +18,9 @@ _NESTS = ("state_dict", "model_state_dict", "model", "module")
 """Entries under which trainers keep the weights: Lightning, plain torch, DeepSpeed and mmcv."""
 
 
-def read_released(path: str | os.PathLike[str], prefixes: Sequence[str] = (), field: str = "weights") -> dict[str, Tensor]:
+def read_released(
+    path: str | os.PathLike[str], prefixes: Sequence[str] = (), field: str = "weights"
+) -> dict[str, Tensor]:
     """Read the weights of a released checkpoint.
 
     Args:
@@ -78,7 +80,9 @@ def load_into(module: nn.Module, path: str | os.PathLike[str], prefixes: Sequenc
         )
     for name, value in fitting.items():
         if value.shape != own[name].shape:
-            raise CraftError(f"weights: {name} in {path} is {tuple(value.shape)} and the model's {tuple(own[name].shape)}")
+            raise CraftError(
+                f"weights: {name} in {path} is {tuple(value.shape)} and the model's {tuple(own[name].shape)}"
+            )
     module.load_state_dict(fitting, strict=False)
     return tuple(sorted(own.keys() - fitting.keys()))
 
@@ -98,9 +102,7 @@ def _plain(file: Path, field: str) -> Any:
         raise CraftError(f"{field}: {file} is truncated or no checkpoint ({reason}); fetch it again") from error
 
 
-def take_head(
-    head: nn.Module, upstream: Mapping[str, Tensor], names: Mapping[str, str], owner: str
-) -> None:
+def take_head(head: nn.Module, upstream: Mapping[str, Tensor], names: Mapping[str, str], owner: str) -> None:
     """Fill the rebuilt layers of an adapter from the user's model.
 
     Args:
@@ -118,7 +120,9 @@ def take_head(
     wanted = {name: there for name in own if (there := upstream_name(name, names)) is not None}
     missing = sorted(there for there in wanted.values() if there not in upstream)
     if missing:
-        raise CraftError(f"the model of {owner} has no {missing[0]} ({len(missing)} names are missing); is it that model?")
+        raise CraftError(
+            f"the model of {owner} has no {missing[0]} ({len(missing)} names are missing); is it that model?"
+        )
     for name, there in wanted.items():
         if own[name].shape != upstream[there].shape:
             raise CraftError(
