@@ -19,7 +19,7 @@ class Model(nn.Module):
         assert unused is None
         hidden = torch.relu(self.inner(batch["state"]["x"]))
         noise = torch.randn(len(hidden), 2)
-        return {"score": self.outer(hidden), "list": [hidden, noise], "several": [item for item in batch["several"]]}
+        return {"score": self.outer(hidden), "list": [hidden, noise], "several": list(batch["several"])}
 
 
 def build(width=4):

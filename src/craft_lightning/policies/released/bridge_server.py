@@ -7,6 +7,8 @@ Messages, both ways: eight bytes with the length of a JSON header and of the arr
 then the header, then the raw bytes of its arrays one after the other). Nothing is ever unpickled.
 """
 
+from __future__ import annotations  # Python 3.8 must not evaluate what is written below
+
 import argparse
 import importlib
 import json
@@ -15,7 +17,8 @@ import socket
 import struct
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,19 +41,19 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     listing = []
     parts = []
     for name, array in arrays.items():
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array)
         if str(array.dtype) not in DTYPES:
-            raise ServerFault("%s has dtype %s; give one of %s" % (name, array.dtype, ", ".join(DTYPES)))
+            raise ServerFault("{} has dtype {}; give one of {}".format(name, array.dtype, ", ".join(DTYPES)))
         listing.append([name, str(array.dtype), list(array.shape)])
         parts.append(array.tobytes())
     text = json.dumps(dict(header, arrays=listing)).encode()
     body = b"".join(parts)
     if len(text) + len(body) > LIMIT:
-        raise ServerFault("a message of %d bytes is refused; send fewer states at once" % (len(text) + len(body)))
+        raise ServerFault(f"a message of {len(text) + len(body)} bytes is refused; send fewer states at once")
     return struct.pack("<II", len(text), len(body)) + text + body
 
 
-def unpack(text: bytes, body: bytes) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+def unpack(text: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the plain values and the arrays of a message whose parts were read; anything odd is a ``ServerFault``."""
     try:
         header = json.loads(text.decode())
@@ -59,17 +62,17 @@ def unpack(text: bytes, body: bytes) -> Tuple[Dict[str, Any], Dict[str, np.ndarr
         at = 0
         for name, dtype, shape in listing:
             if dtype not in DTYPES or any(not isinstance(size, int) or size < 0 for size in shape):
-                raise ServerFault("array %r is %r %r" % (name, dtype, shape))
+                raise ServerFault(f"array {name!r} is {dtype!r} {shape!r}")
             kind = np.dtype(dtype)
             count = 1
             for size in shape:
                 count *= size
             if at + count * kind.itemsize > len(body):
-                raise ServerFault("array %r is longer than the message" % name)
+                raise ServerFault(f"array {name!r} is longer than the message")
             arrays[name] = np.frombuffer(body, kind, count, at).reshape(shape).copy()
             at += count * kind.itemsize
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ServerFault("a message that cannot be read (%s)" % error) from error
+        raise ServerFault(f"a message that cannot be read ({error})") from error
     return header, arrays
 
 
@@ -85,11 +88,11 @@ def read_exactly(connection: Any, count: int) -> bytes:
     return b"".join(parts)
 
 
-def receive(connection: Any) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+def receive(connection: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read one message."""
     text, body = struct.unpack("<II", read_exactly(connection, 8))
     if text + body > LIMIT:
-        raise ServerFault("a message of %d bytes is refused" % (text + body))
+        raise ServerFault(f"a message of {text + body} bytes is refused")
     return unpack(read_exactly(connection, text), read_exactly(connection, body))
 
 
@@ -122,18 +125,18 @@ def pick(value: Any, path: Sequence[str]) -> Any:
     for part in path:
         if isinstance(value, Mapping):
             if part not in value:
-                raise ServerFault("there is no %r among %s" % (part, ", ".join(sorted(map(str, value))[:12])))
+                raise ServerFault("there is no {!r} among {}".format(part, ", ".join(sorted(map(str, value))[:12])))
             value = value[part]
         elif isinstance(value, (list, tuple)) and part.lstrip("-").isdigit():
             if not -len(value) <= int(part) < len(value):
-                raise ServerFault("there is no entry %s among %d" % (part, len(value)))
+                raise ServerFault(f"there is no entry {part} among {len(value)}")
             value = value[int(part)]
         elif hasattr(value, "ndim") and part.isdigit() and value.ndim and int(part) < value.shape[0]:
             value = value[int(part)]
         elif hasattr(value, part):
             value = getattr(value, part)
         else:
-            raise ServerFault("a %s has no %r" % (type(value).__name__, part))
+            raise ServerFault(f"a {type(value).__name__} has no {part!r}")
     return value
 
 
@@ -151,7 +154,7 @@ class Tap:
         module, colon, rest = place.partition(":")
         path = rest.split(".")
         if not colon or path[0] not in ("input", "output"):
-            raise ServerFault("the tap %r is not of the form module:input.0 or module:output" % text)
+            raise ServerFault(f"the tap {text!r} is not of the form module:input.0 or module:output")
         self.text, self.module, self.side, self.path = text, module, path[0], path[1:]
         self.call = None if call == "all" else int(call or -1)
 
@@ -174,21 +177,21 @@ class TappedModel:
         self,
         model: Any,
         taps: Mapping[str, str],
-        call: Sequence[Optional[str]],
+        call: Sequence[str | None],
         seed: int = 0,
         blank: Sequence[str] = (),
     ) -> None:
         self.model, self.call, self.seed, self.blank = model, tuple(call), seed, tuple(blank)
         self.module = getattr(model, "module", model)
         if not callable(model):
-            raise ServerFault("the model is a %s, which cannot be called" % type(model).__name__)
+            raise ServerFault(f"the model is a {type(model).__name__}, which cannot be called")
         self.wrapped = self.module is not model
         self.taps = {name: Tap(text) for name, text in taps.items()}
         self.root = self._find_root()
         if hasattr(self.module, "eval"):
             self.module.eval()
 
-    def _modules(self) -> Dict[str, Any]:
+    def _modules(self) -> dict[str, Any]:
         return dict(self.module.named_modules()) if hasattr(self.module, "named_modules") else {}
 
     def _find_root(self) -> str:
@@ -203,9 +206,9 @@ class TappedModel:
                 if all(root + other in names for other in wanted):
                     return root
         missing = [name for name in wanted if name not in names]
-        raise ServerFault("the model %s has no module %s" % (type(self.module).__name__, (missing or wanted)[0]))
+        raise ServerFault(f"the model {type(self.module).__name__} has no module {(missing or wanted)[0]}")
 
-    def state(self, prefixes: Sequence[str]) -> Dict[str, Any]:
+    def state(self, prefixes: Sequence[str]) -> dict[str, Any]:
         """Return parameters and buffers whose names begin with one of ``prefixes``, by the model's own names."""
         if not hasattr(self.module, "state_dict"):
             return {}
@@ -216,7 +219,7 @@ class TappedModel:
                 found[name] = value
         return found
 
-    def run(self, inputs: Mapping[str, Any]) -> Dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the model once, without gradients, and return what was listened to."""
         import torch
 
@@ -226,7 +229,7 @@ class TappedModel:
         for name, tap in self.taps.items():
             if tap.module:
                 handles.append(modules[self.root + tap.module].register_forward_hook(_listener(tap, heard[name])))
-        nested = nest(dict(inputs, **{name: None for name in self.blank}))
+        nested = nest(dict(inputs, **dict.fromkeys(self.blank)))
         arguments = [nested if part == "*" else None if part is None else pick(nested, [part]) for part in self.call]
         try:
             with torch.no_grad(), torch.random.fork_rng():
@@ -240,7 +243,7 @@ class TappedModel:
             if not tap.module:
                 found[name] = pick(answer, tap.path)
             elif not heard[name]:
-                raise ServerFault("the module %s was never run" % tap.module)
+                raise ServerFault(f"the module {tap.module} was never run")
             elif tap.call is None:
                 found[name] = torch.stack(heard[name], 1)
             else:
@@ -250,7 +253,7 @@ class TappedModel:
         return found
 
 
-def _listener(tap: Tap, heard: List[Any]) -> Callable[..., None]:
+def _listener(tap: Tap, heard: list[Any]) -> Callable[..., None]:
     def hook(module: Any, inputs: Any, output: Any) -> None:
         value = pick(inputs if tap.side == "input" else output, tap.path)
         # Cloned: a later layer may work in place.
@@ -266,11 +269,11 @@ def load_factory(name: str) -> Callable[..., Any]:
     """Import ``module:function``."""
     module, colon, function = name.partition(":")
     if not colon:
-        raise ServerFault("the factory %r is not of the form module:function" % name)
+        raise ServerFault(f"the factory {name!r} is not of the form module:function")
     return getattr(importlib.import_module(module), function)
 
 
-def as_arrays(values: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+def as_arrays(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Turn what a model answered into arrays; half-precision types that numpy lacks become float32."""
     arrays = {}
     for name, value in values.items():
@@ -278,7 +281,7 @@ def as_arrays(values: Mapping[str, Any]) -> Dict[str, np.ndarray]:
             value = value.detach().cpu()
             value = value.float().numpy() if "bfloat16" in str(value.dtype) else value.numpy()
         elif not isinstance(value, (np.ndarray, np.generic, int, float, bool, list, tuple)):
-            raise ServerFault("%s is a %s and no array" % (name, type(value).__name__))
+            raise ServerFault(f"{name} is a {type(value).__name__} and no array")
         arrays[name] = np.asarray(value)
     return arrays
 
@@ -290,7 +293,7 @@ class Server:
         self.model = load_factory(factory)(**arguments)
         self.tapped = None  # type: Optional[TappedModel]
 
-    def answer(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def answer(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Answer one request: ``connect``, ``state`` or ``run``."""
         kind = header.get("request")
         if kind == "connect":
@@ -302,9 +305,9 @@ class Server:
             return as_arrays(self.tapped.state(header["prefixes"]))
         if kind == "run":
             return as_arrays(self.tapped.run(self._tensors(arrays)))
-        raise ServerFault("unknown request %r" % kind)
+        raise ServerFault(f"unknown request {kind!r}")
 
-    def _tensors(self, arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    def _tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         import torch
 
         module = self.tapped.module if self.tapped is not None else None
@@ -324,11 +327,11 @@ class Server:
             except Exception as error:  # the client tells the user; the server goes on
                 traceback.print_exc()
                 last = str(error).strip().splitlines()[-1:] or [""]
-                message = pack({"ok": False, "error": "%s: %s" % (type(error).__name__, last[0])}, {})
+                message = pack({"ok": False, "error": f"{type(error).__name__}: {last[0]}"}, {})
             connection.sendall(message)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Build the model, connect to the client, prove the token, and serve.
 
     The port and the token come through the environment, since everybody on the machine can read a command line.
@@ -350,7 +353,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Exception as error:
         traceback.print_exc()
         last = str(error).strip().splitlines()[-1:] or [""]
-        connection.sendall(pack({"ok": False, "error": "%s: %s" % (type(error).__name__, last[0])}, {}))
+        connection.sendall(pack({"ok": False, "error": f"{type(error).__name__}: {last[0]}"}, {}))
         return 1
     connection.sendall(pack({"ok": True, "python": sys.version.split()[0]}, {}))
     server.serve(connection)

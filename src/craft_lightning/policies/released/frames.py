@@ -105,7 +105,7 @@ def resample(poses: Tensor, dt: float, num_poses: int = POSES, step: float = STE
     """
     poses = torch.cat([torch.zeros_like(poses[..., :1, :]), poses], -2)
     yaw = poses[..., 2]
-    turns = torch.remainder(yaw.diff(dim=-1) + torch.pi, 2 * torch.pi) - torch.pi
+    turns = _short(yaw.diff(dim=-1))
     yaw = torch.cat([yaw[..., :1], yaw[..., :1] + turns.cumsum(-1)], -1)
     poses = torch.cat([poses[..., :2], yaw[..., None]], -1)
     times = torch.arange(1, num_poses + 1, device=poses.device, dtype=poses.dtype) * (step / dt)
@@ -147,7 +147,8 @@ def path_to_poses(path: Tensor, distance: Tensor, frame: ModelFrame) -> Tensor:
         frame: the model's frame.
 
     Returns:
-        [..., T, 3] poses of our frame; past the path's end they go on straight.
+        [..., T, 3] poses of our frame; past the path's end they go on straight. The yaw turns evenly between the
+        path's points, from the ego's own at the origin, so that who stands keeps it.
 
     """
     turned = turn_axes(path, frame.axes)
@@ -162,8 +163,26 @@ def path_to_poses(path: Tensor, distance: Tensor, frame: ModelFrame) -> Tensor:
     start, step = turned[..., :-1, :].gather(-2, pairs), turned.diff(dim=-2).gather(-2, pairs)
     along = ((distance - begin) / length.clamp(min=1e-6))[..., None]
     point = start + step * along
-    yaw = torch.atan2(step[..., 1], step[..., 0])
+    node = _node_yaw(turned)
+    first, last = node.gather(-1, index), node.gather(-1, index + 1)
+    yaw = first + _short(last - first) * along[..., 0].clamp(max=1.0)
     return to_ego(torch.cat([point, yaw[..., None]], -1), ModelFrame("forward_left", frame.ahead))
+
+
+def _node_yaw(path: Tensor) -> Tensor:
+    """Return the yaw [..., P + 1] at the points of a path [..., P + 1, 2] that begins at the ego, which looks ahead."""
+    step = path.diff(dim=-2)
+    length = step.norm(dim=-1, keepdim=True)
+    # Where points coincide the direction is of no consequence, and that of nothing has no gradient.
+    ahead = torch.tensor([1.0, 0.0], device=path.device, dtype=path.dtype)
+    direction = torch.where(length > 1e-3, step / length.clamp(min=1e-3), ahead)
+    both = torch.cat([direction[..., :-1, :] + direction[..., 1:, :], direction[..., -1:, :]], -2)
+    yaw = torch.atan2(both[..., 1], both[..., 0])
+    return torch.cat([torch.zeros_like(yaw[..., :1]), yaw], -1)
+
+
+def _short(angle: Tensor) -> Tensor:
+    return torch.remainder(angle + torch.pi, 2.0 * torch.pi) - torch.pi
 
 
 def speeds_to_distance(speeds: Tensor, dt: float, num_poses: int = POSES, step: float = STEP) -> Tensor:

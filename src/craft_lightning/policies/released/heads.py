@@ -12,8 +12,9 @@ def score_mlp(width: int, hidden: int, layers: int = 2) -> nn.Sequential:
 
 
 def normed_mlp(width: int, outputs: int = 1, blocks: int = 2, inner: int = 1) -> nn.Sequential:
-    """Return blocks of linear, rectifier and layer norm, then a linear layer (the classification branches of SparseDrive
-    and its relatives).
+    """Return blocks of linear, rectifier and layer norm, then a linear layer.
+
+    The classification branches of SparseDrive and its relatives have this shape.
 
     Args:
         width: features in and inside.

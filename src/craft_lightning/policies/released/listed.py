@@ -152,7 +152,8 @@ class ListedPolicy(PolicyAdapter):
         place = found.int().argmax(-1)
         log_probs = everything.log_probs.gather(1, place)
         rows = torch.arange(len(place), device=place.device)[:, None]
-        assert everything.latent is not None and everything.trajectories is not None  # _listed fills both
+        assert everything.latent is not None
+        assert everything.trajectories is not None
         latent = {"representative": everything.latent["representative"], "place": place.short()}
         return CandidateSet(
             trajectories=everything.trajectories[rows, place],

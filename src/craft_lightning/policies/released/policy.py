@@ -178,8 +178,8 @@ class ReleasedPolicy(PolicyAdapter):
                 inputs[item.name] = value
         if missing:
             raise CraftError(
-                f"{self.card.name} needs {self.card.sensors()}, and the observations lack {', '.join(missing)}; drive it "
-                "where they come from, or say in observation_inputs how they are made"
+                f"{self.card.name} needs {self.card.sensors()}, and the observations lack {', '.join(missing)}; drive "
+                "it where they come from, or say in observation_inputs how they are made"
             )
         return inputs
 
@@ -191,8 +191,8 @@ class ReleasedPolicy(PolicyAdapter):
         ):
             wanted = ", ".join("any" if size is None else str(size) for size in expected)
             raise CraftError(
-                f"{name} of the model of {type(self).__name__} is {list(shape)} and not [{wanted}]; construct the adapter "
-                "with the model's sizes"
+                f"{name} of the model of {type(self).__name__} is {list(shape)} and not [{wanted}]; construct the "
+                "adapter with the model's sizes"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CraftError(f"{name} of the model of {type(self).__name__} holds NaN or infinity; look at its inputs")

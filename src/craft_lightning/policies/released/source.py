@@ -36,9 +36,6 @@ class FeatureSource(ABC):
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the model on B states and return what is listened to."""
 
-    def close(self) -> None:
-        """Give back what the source holds."""
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 

@@ -94,8 +94,8 @@ def _plain(file: Path, field: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CraftError(
-            f"{field}: {file} holds more than tensors and plain values, or is corrupt; it was refused and nothing in it "
-            "was executed, so save its state_dict alone in the environment that made it"
+            f"{field}: {file} holds more than tensors and plain values, or is corrupt; it was refused and nothing in "
+            "it was executed, so save its state_dict alone in the environment that made it"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,5 +1,6 @@
 """What stand-ins share: inputs made of a bird's-eye raster, and a trunk that is no more than two layers."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -12,8 +13,10 @@ _GRID = 6
 
 
 def pooled_raster(observation: Observation) -> Tensor:
-    """Return the raster [B, C, 6, 6] as numbers in [0, 1]."""
-    return functional.adaptive_avg_pool2d(observation.bev.float() / 255.0, _GRID)
+    """Return the raster pooled to [B, C, 6, 6], standardised a state, so that random rasters look different too."""
+    pooled = functional.adaptive_avg_pool2d(observation.bev.float() / 255.0, _GRID)
+    deviation, mean = torch.std_mean(pooled, (1, 2, 3), keepdim=True)
+    return (pooled - mean) / (deviation + 1e-3)
 
 
 def state_numbers(size: int) -> Callable[[Observation], Tensor]:
@@ -50,6 +53,6 @@ def small_mlp(width: int, hidden: int, outputs: int = 1, layers: int = 2) -> nn.
     """Return ``layers`` linear layers with rectifiers between them, as the scoring heads of several policies."""
     sizes = [width, *[hidden] * (layers - 1)]
     parts: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in itertools.pairwise(sizes):
         parts += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))

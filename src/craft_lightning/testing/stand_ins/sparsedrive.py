@@ -38,7 +38,8 @@ class _Layer(nn.Module):
 
     def forward(self, *parts: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor], dict[str, Tensor]]:
         path, speed, paths, speeds, plans, valid, state = parts
-        path, speed = path + state[:, None], speed + state[:, None]
+        # Upstream attends to pictures here; a product makes the ranking depend on the state as that does.
+        path, speed = (part * (1.0 + state[:, None]) + state[:, None] for part in (path, speed))
         rows = torch.arange(len(path))[:, None]
         best_path = self.path_mlp(path).squeeze(-1).topk(self.keep[0], 1).indices
         best_speed = self.vel_mlp(speed).squeeze(-1).topk(self.keep[1], 1).indices
