@@ -134,7 +134,9 @@ class VADv2(ReleasedPolicy, ListedPolicy):
         if self.source is not None and not self.table.any():
             anchors = self.source.state((f"{_HEAD}.plan_anchors",)).get(f"{_HEAD}.plan_anchors")
             if anchors is None:
-                raise CraftError("VADv2.vocabulary is missing and the model shows none; give the .npy file of its plans")
+                raise CraftError(
+                    "VADv2.vocabulary is missing and the model shows none; give the .npy file of its plans"
+                )
             self._fill(anchors)
 
     def layout(self) -> dict[str, tuple[int | None, ...]]:
@@ -179,7 +181,9 @@ class VADv2(ReleasedPolicy, ListedPolicy):
 
     def _fill(self, plans: Tensor) -> None:
         if plans.shape != self.table.shape:
-            raise CraftError(f"the vocabulary of VADv2 is {tuple(plans.shape)}, not {tuple(self.table.shape)}; set size")
+            raise CraftError(
+                f"the vocabulary of VADv2 is {tuple(plans.shape)}, not {tuple(self.table.shape)}; set size"
+            )
         self.table.copy_(plans)
 
 

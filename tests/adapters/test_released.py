@@ -12,6 +12,7 @@ from craft_lightning.plugins import load_adapters
 from craft_lightning.policies.checkpoint import load_policy, save_policy
 from craft_lightning.policies.released.policy import ReleasedPolicy
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.policies.released.weights import read_released
 from craft_lightning.structures import Observation
 
 
@@ -141,7 +142,11 @@ def test_copies_share_the_model_and_not_the_head(policy):
     assert all(own[name] is not theirs[name] for name in own)
 
 
-def test_the_trained_head_goes_back_under_upstreams_names(policy):
+def test_the_trained_head_goes_back_under_upstreams_names(policy, tmp_path):
+    if not policy.head_names:
+        with pytest.raises(CraftError, match="no layer of upstream's"):
+            policy.save_upstream_head(tmp_path / "head.safetensors")
+        return
     state = policy.source.state(tuple(policy.head_names.values()))
     head = policy.upstream_head()
     assert head
@@ -153,6 +158,9 @@ def test_the_trained_head_goes_back_under_upstreams_names(policy):
     moved = policy.upstream_head()
     assert moved.keys() == head.keys()
     assert any(not torch.equal(moved[name], head[name]) for name in head)
+    policy.save_upstream_head(tmp_path / "head.safetensors")
+    again = read_released(tmp_path / "head.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in moved.items())
     # The user's model is as it was.
     again = policy.source.state(tuple(policy.head_names.values()))
     assert all(torch.equal(again[name], state[name]) for name in state)
@@ -183,6 +191,8 @@ def test_a_model_of_another_size_is_named(policy):
     policy._connect(policy.taps)
     with pytest.raises(CraftError, match="construct the adapter with the model's sizes"):
         policy.encode(observe(2))
+    if all(place.startswith(":") for place in policy.taps.values()):
+        return  # Whatever answers by these names will do.
     with pytest.raises(CraftError, match="the model does not fit the adapter: the model Identity has no"):
         type(policy).example().attach(LocalModel(torch.nn.Identity()))
 

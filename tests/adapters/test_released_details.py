@@ -9,10 +9,17 @@ from craft_lightning.adapters.carl import CaRL
 from craft_lightning.adapters.diffusiondrive import DiffusionDrive
 from craft_lightning.adapters.gtrs import GTRS
 from craft_lightning.adapters.hipad import GROUPS, HiPAD
+from craft_lightning.adapters.minddrive import PATH_COMMANDS, PATH_TOKENS, SPEED_TOKENS, MindDrive
+from craft_lightning.adapters.orion import Orion
 from craft_lightning.adapters.plant2 import PlanT2
+from craft_lightning.adapters.sparsedrive_bench2drive import SparseDriveBench2Drive
 from craft_lightning.adapters.sparsedrive_navsim import SparseDriveNavsim
 from craft_lightning.adapters.transfuser import TransFuserPlusPlus, TransFuserV6
+from craft_lightning.adapters.vadv2 import VADv2, read_plans
 
+from craft_lightning.control import Tracker
+from craft_lightning.errors import CraftError
+from craft_lightning.objectives.functional import kl_student_teacher, kl_teacher_student
 from craft_lightning.policies.released.around import expected_speed, shifted, two_hot
 from craft_lightning.policies.released.vetoes import collides
 from craft_lightning.structures import Observation
@@ -149,7 +156,7 @@ def test_two_hot_targets_have_the_speed_as_their_mean():
                                   lambda: PlanT2("stand_in", representation="path+wps", width=12)])  # fmt: skip
 def test_a_regressed_plan_is_the_greedy_one_at_first(make):
     policy = make()
-    context, candidates = driven(policy)
+    _context, candidates = driven(policy)
     index, plan = policy.act(candidates, greedy=True)
     chosen = candidates.ids[torch.arange(5), index]
     # A twin of the released plan may stand for it where it comes first.
@@ -291,3 +298,115 @@ def test_carl_steers_to_the_left_where_its_model_does():
     policy = CaRL.example()
     left = policy.decode(policy.encode(observe(1)), torch.tensor([[[0.5, 0.5]]]))
     assert left[0, 0, -1, 1] > 0
+
+
+def test_minddrive_has_two_orders_of_paths():
+    assert [PATH_COMMANDS.index(name) for name in PATH_TOKENS] == [3, 2, 0, 4, 1, 5]
+    assert len(SPEED_TOKENS) == 7
+    policy = MindDrive("stand_in", width=12)
+    observation = observe(12)
+    context = policy.encode(observation)
+    commands = policy.observation_inputs["command"](observation)
+    for command, token in zip(commands.tolist(), context["token"].tolist(), strict=True):
+        assert PATH_TOKENS[token] == PATH_COMMANDS[command]
+    # The stand-in's left turns bend to the left: where the command is one, so does the plan.
+    with torch.no_grad():
+        candidates = policy.propose(context)
+    left = context["token"] == PATH_TOKENS.index("turn_left")
+    fast = SPEED_TOKENS.index("maintain_fast_speed")
+    assert left.any()
+    assert (candidates.trajectories[left, fast, -1, 1] > 2.0).all()
+    assert (candidates.ids[left, :, 0] == PATH_TOKENS.index("turn_left")).all()
+
+
+def test_minddrive_starts_as_its_seven_tokens():
+    policy = MindDrive("stand_in", width=12)
+    context, candidates = driven(policy)
+    expected = context["logits"].log_softmax(-1)
+    lone = candidates.multiplicity == 1
+    torch.testing.assert_close(candidates.log_probs[lone], expected[lone])
+
+
+def test_minddrives_own_divergence_is_that_of_the_reference():
+    student, reference = torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    theirs = torch.nn.functional.kl_div(student, reference, reduction="batchmean", log_target=True)
+    torch.testing.assert_close(kl_teacher_student(student, reference, mask).mean(), theirs)
+    assert not torch.isclose(kl_student_teacher(student, reference, mask).mean(), theirs)
+
+
+def test_vadv2_undoes_the_order_of_its_anchors():
+    policy = VADv2.example()
+    context, candidates = driven(policy)
+    table = policy.source.state(("pts_bbox_head.plan_anchors",))["pts_bbox_head.plan_anchors"]
+    assert torch.equal(policy.table, table)
+    # Another order of the same pass: the same ids with the same logits.
+    policy.source.seed = policy.source._tapped.seed = 7
+    again, shuffled = driven(policy)
+    assert not torch.equal(context["ids"], again["ids"]) or torch.equal(candidates.log_probs, shuffled.log_probs)
+    with torch.no_grad():
+        first, second = (policy.logits(part) for part in (context, again))
+    for state in range(5):
+        one = dict(zip(context["ids"][state].tolist(), first[state].tolist(), strict=True))
+        other = dict(zip(again["ids"][state].tolist(), second[state].tolist(), strict=True))
+        assert one.keys() == other.keys()
+        assert all(one[key] == pytest.approx(other[key], abs=1e-4) for key in one)
+    assert policy.spec.support == "filtered"
+
+
+def test_vadv2_reads_its_vocabulary_without_pickles(tmp_path):
+    numpy = pytest.importorskip("numpy")
+    numpy.save(tmp_path / "plans.npy", numpy.ones((40, 6, 2)))
+    assert read_plans(tmp_path / "plans.npy").shape == (40, 6, 2)
+    numpy.save(tmp_path / "objects.npy", numpy.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(CraftError, match=r"no \.npy file of numbers"):
+        read_plans(tmp_path / "objects.npy")
+
+
+def test_orion_drives_its_mean_until_it_learns():
+    policy = Orion.example()
+    context, candidates = driven(policy)
+    index, _ = policy.act(candidates, greedy=True)
+    assert (index == 0).all()
+    torch.testing.assert_close(candidates.log_probs[:, 1:], torch.full((5, 8), math.log(1 / 8)))
+    with torch.no_grad():
+        # Move the mean onto sample 3 of every state.
+        shift = context["samples"][:, 3] - context["law"][:, :4]
+        policy.law = lambda context: context["law"] + torch.cat([shift, torch.zeros_like(shift)], -1)
+        moved = policy.propose(context)
+    assert (policy.act(moved, greedy=True)[0] == 3).all()
+    assert (moved.log_probs[:, 3] > math.log(1 / 8)).all()
+
+
+def test_sparsedrive_drives_the_first_velocity_bin_alone():
+    # Bench2Drive's agent: the first half second of the profile is the desired speed.
+    parameters = SparseDriveBench2Drive.card.tracker
+    assert parameters.speed_window == 0.5
+    fast_later = torch.zeros(40, 3)
+    fast_later[:, 0] = torch.cumsum(torch.cat([torch.full((5,), 0.6), torch.full((35,), 1.5)]), 0)
+    steady = torch.zeros(40, 3)
+    steady[:, 0] = torch.cumsum(torch.full((40,), 0.6), 0)
+    controls = []
+    for plan in (fast_later, steady):
+        tracker = Tracker(parameters)
+        tracker.plan(plan.numpy(), (0.0, 0.0, 0.0))
+        controls.append(tracker.control((0.0, 0.0, 0.0), 5.5))
+    assert controls[0] == pytest.approx(controls[1])
+    # 6 m/s wanted at 5.5: throttle, no brake; at 8 m/s brake, though the plan is faster later.
+    assert controls[0][0] > 0
+    tracker = Tracker(parameters)
+    tracker.plan(fast_later.numpy(), (0.0, 0.0, 0.0))
+    assert tracker.control((0.0, 0.0, 0.0), 8.0)[2] > 0
+
+
+def test_sparsedrive_leaves_collisions_out_unless_all_collide():
+    policy = SparseDriveBench2Drive.example()
+    found = policy.features(observe(2))
+    found["collision"][0] = 1.0
+    found["collision"][1] = 0.0
+    found["collision"][1, 4] = 1.0
+    policy.features = lambda observation: found
+    context, candidates = driven(policy, 2)
+    assert context["mask"][0].all()
+    assert context["mask"][1].sum() == 17
+    assert not candidates.mask[1, 4]

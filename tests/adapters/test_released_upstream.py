@@ -106,7 +106,7 @@ def test_diffusiondrive(tmp_path):
             "status_feature": torch.rand(2, 8),
         }
         given(policy, inputs)
-        context, candidates = driven(policy, 2)
+        context, _candidates = driven(policy, 2)
         assert context["features"].shape == (2, 20, 256)
         # The rebuilt branch says what the model's own says, and its greedy plan is the model's answer.
         with torch.no_grad(), torch.random.fork_rng():
@@ -205,7 +205,7 @@ def test_gtrs(tmp_path):
         model.forward = lambda features: model._trajectory_head(keys, status)
         policy = GTRS(LocalModel(model), size=48)
         given(policy, {"camera_feature": torch.zeros(2, 1), "status_feature.0": torch.zeros(2, 8)})
-        context, candidates = driven(policy, 2)
+        context, _candidates = driven(policy, 2)
         with torch.no_grad():
             answer = model._trajectory_head(keys, status)
         found = policy.logits(context)
@@ -249,7 +249,7 @@ def test_plant2(monkeypatch, representation):
             "BEV": torch.rand(2, 3, 64, 64),
         }
         given(policy, inputs)
-        context, candidates = driven(policy, 2)
+        context, _candidates = driven(policy, 2)
         with torch.no_grad():
             path, waypoints, speed = model({**inputs, "y_objs": None})[2]
         assert path.shape == (2, 20, 2)
@@ -270,33 +270,33 @@ def test_tfv6():
     hollow = ("agents", "omegaconf", "carla", "shapely", "wandb")
     with imported([folder], hollow):
         decoder = importlib.import_module("lead.training.tfv6.planning_decoder")
-        values = dict(
-            predict_spatial_path=True,
-            num_route_points_prediction=10,
-            predict_temporal_spatial_waypoints=True,
-            num_way_points_prediction=8,
-            predict_target_speed=True,
-            transfuser_token_dim=256,
-            transfuser_num_bev_cross_attention_heads=8,
-            transfuser_num_bev_cross_attention_layers=2,
-            use_navsim_data=False,
-            target_speed_classes=[0.0, 4.0, 8.0, 10.0, 13.88888888, 16.0, 17.77777777, 20.0],
-            target_points_normalization_constants=[[200.0, 50.0]],
-            torch_float_type=torch.float32,
-            use_velocity=True,
-            use_acceleration=False,
-            use_discrete_command=True,
-            discrete_command_dim=6,
-            use_tp=True,
-            use_previous_tp=True,
-            use_next_tp=True,
-            use_past_positions=False,
-            use_past_speeds=False,
-            use_radars=False,
-            radar_detection=False,
-            use_radar_detection=False,
-            max_speed=25.0,
-        )
+        values = {
+            "predict_spatial_path": True,
+            "num_route_points_prediction": 10,
+            "predict_temporal_spatial_waypoints": True,
+            "num_way_points_prediction": 8,
+            "predict_target_speed": True,
+            "transfuser_token_dim": 256,
+            "transfuser_num_bev_cross_attention_heads": 8,
+            "transfuser_num_bev_cross_attention_layers": 2,
+            "use_navsim_data": False,
+            "target_speed_classes": [0.0, 4.0, 8.0, 10.0, 13.88888888, 16.0, 17.77777777, 20.0],
+            "target_points_normalization_constants": [[200.0, 50.0]],
+            "torch_float_type": torch.float32,
+            "use_velocity": True,
+            "use_acceleration": False,
+            "use_discrete_command": True,
+            "discrete_command_dim": 6,
+            "use_tp": True,
+            "use_previous_tp": True,
+            "use_next_tp": True,
+            "use_past_positions": False,
+            "use_past_speeds": False,
+            "use_radars": False,
+            "radar_detection": False,
+            "use_radar_detection": False,
+            "max_speed": 25.0,
+        }
         # Their configuration reads files and command lines; its type is checked, so it is a subclass without them.
         training = importlib.import_module("lead.training.config_training").TrainingConfig
         config = object.__new__(type("Config", (training,), {**values, "__init__": lambda self: None}))
@@ -313,11 +313,18 @@ def test_tfv6():
 
         model.forward = forward
         policy = TransFuserV6(LocalModel(model))
-        inputs = {name: torch.rand(2, 2) * 20 for name in ("target_point", "target_point_next", "target_point_previous")}
-        inputs |= {"speed": torch.rand(2) * 10, "command": torch.eye(6)[:2], "rgb": features, "rasterized_lidar": features}
+        inputs = {
+            name: torch.rand(2, 2) * 20 for name in ("target_point", "target_point_next", "target_point_previous")
+        }
+        inputs |= {
+            "speed": torch.rand(2) * 10,
+            "command": torch.eye(6)[:2],
+            "rgb": features,
+            "rasterized_lidar": features,
+        }
         given(policy, inputs)
-        context, candidates = driven(policy, 2)
-        route, waypoints, classes, scalar, _ = answers[-1]
+        context, _candidates = driven(policy, 2)
+        route, _waypoints, classes, scalar, _ = answers[-1]
         assert route.shape == (2, 10, 2)
         torch.testing.assert_close(context["path"], route * torch.tensor([1.0, -1.0]))
         torch.testing.assert_close(policy.speed_head(context["feature"].float()), classes, atol=5e-3, rtol=5e-3)

@@ -1,5 +1,6 @@
 """What adapters of released policies share: the user's model as a frozen source of features, a head of ours on top."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -116,8 +117,15 @@ class ReleasedPolicy(PolicyAdapter):
         own = {name: upstream_name(name, self.head_names) for name in self.state_dict()}
         return {there: self.state_dict()[name].detach().clone() for name, there in own.items() if there is not None}
 
-    def save_upstream_head(self, path: str) -> None:
-        """Write ``upstream_head`` into a safetensors file."""
+    def save_upstream_head(self, path: str | os.PathLike[str]) -> None:
+        """Write ``upstream_head`` into a safetensors file.
+
+        Raises:
+            CraftError: the adapter trains layers of its own alone.
+
+        """
+        if not self.head_names:
+            raise CraftError(f"{type(self).__name__} trains no layer of upstream's; save the policy with save_policy")
         write_safetensors(path, self.upstream_head(), {"model": self.card.name})
 
     def features(self, observation: Observation) -> dict[str, Tensor]:

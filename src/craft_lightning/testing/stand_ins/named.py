@@ -104,9 +104,7 @@ class StandInSparseDriveB2D(nn.Module):
         along = (speed.float()[..., None] * 0.6 + 0.5) * 0.5 * torch.arange(1.0, 7.0)
         side = (path.float() - 6.0)[..., None, None] * 0.002 * along[:, None] ** 2
         plans = torch.stack([side, along[:, None].expand_as(side)], -1).flatten(1, 2)
-        kind = torch.stack(
-            [path.repeat_interleave(speeds, 1) / paths, speed.repeat(1, paths) / speeds], -1
-        )
+        kind = torch.stack([path.repeat_interleave(speeds, 1) / paths, speed.repeat(1, paths) / speeds], -1)
         features = torch.tanh(self.embed(kind) + self.trunk(data["img"], data["ego_status"]))
         return {
             "features": features,
