@@ -18,6 +18,7 @@ from craft_lightning.policies.decoder import (
 )
 from craft_lightning.policies.entries import entry_features, sampling_matrix
 from craft_lightning.policies.observation import check_observation, normalised_bev, normalised_ego, normalised_route
+from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vocabulary import load_vocabulary
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
 from craft_lightning.structures import Context, Observation
@@ -106,6 +107,13 @@ class VocabularyScorer(VocabularyPolicy):
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, path_samples * fine_channels, dropout)
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, 1))
         self._derive()
+
+    @classmethod
+    def example(cls) -> "VocabularyScorer":
+        """Return a small scorer with a vocabulary of random drivable trajectories."""
+        policy = cls(size=24, width=32, feedforward=32, reachable_speed=6.0)
+        policy.prepare(torch.from_numpy(sample_trajectories(1000)).float())
+        return policy
 
     def encode(self, observation: Observation) -> Context:
         """Run backbone and state encoder.

@@ -26,10 +26,10 @@ FLOORS = {
     "structures": 0,
     "roads": 1,
     "counterfactual": 2,
-    **dict.fromkeys(("policies", "objectives", "metrics", "adapters", "checkpoints", "testing"), 3),
+    **dict.fromkeys(("policies", "objectives", "metrics", "adapters", "checkpoints", "testing", "plugins"), 3),
     **dict.fromkeys(("simulation", "simulation.embedded"), 4),
     "rollouts": 5,
-    **dict.fromkeys(("module", "reports", "arms", "pretraining", "recipes", "recipe_files", "plugins", "mistakes"), 6),
+    **dict.fromkeys(("module", "reports", "arms", "pretraining", "recipes", "recipe_files", "mistakes"), 6),
     **dict.fromkeys(("audit", "noise", "resume", "cli", "commands", "__main__"), 6),
 }
 # Pairs that the floors would allow and the rules of the house do not.
@@ -52,7 +52,7 @@ FORBIDDEN = {
 }
 NUMPY_ONLY = ("roads", "simulation", "simulation.embedded")
 # Where the house knows argparse: the command line, and modules that are programs of their own.
-PROGRAMS = {"commands", "simulation.drive", "simulation.embedded.cli", "roads.towns.build"}
+PROGRAMS = {"commands", "testing.__main__", "simulation.drive", "simulation.embedded.cli", "roads.towns.build"}
 
 
 @cache

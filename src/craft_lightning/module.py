@@ -55,9 +55,9 @@ class CraftModule(LightningModule):
         final_learning_rate: where the cosine ends at the last step.
         weight_decay: AdamW's decoupled weight decay.
         warmup: optimiser steps of linear warm-up.
-        support_mass: states on whose stored support the policy has come to leave less than this probability are left
-            out of the mini-batch, for every loss alike: renormalised on it, they say little about the policy that
-            would drive now. Policies that enumerate everything leave all of it.
+        support_mass: states on whose stored support the policy has come to leave less than this share of the
+            probability that it had when it drove are left out of the mini-batch, for every loss alike: renormalised on
+            it, they say little about the policy that would drive now. Where everything is enumerated, all of it stays.
 
     """
 
@@ -74,7 +74,7 @@ class CraftModule(LightningModule):
     ) -> None:
         super().__init__()
         if not 0.0 <= support_mass < 1.0:
-            raise CraftError(f"model.support_mass is {support_mass}; give a probability of at least 0 and below 1")
+            raise CraftError(f"model.support_mass is {support_mass}; give a share of at least 0 and below 1")
         if not (learning_rate > 0.0 and final_learning_rate >= 0.0 and weight_decay >= 0.0 and warmup >= 0):
             raise CraftError(
                 f"model.learning_rate={learning_rate}, final_learning_rate={final_learning_rate}, "
@@ -194,8 +194,9 @@ class CraftModule(LightningModule):
         with torch.set_grad_enabled(trains):
             candidates, outputs = self._score(batch)
         if isinstance(batch, Transition) and outputs.log_mass is not None:
-            kept = outputs.log_mass.detach().exp() >= self.support_mass
-            self.report({"support/mass": outputs.log_mass.detach().exp().mean(), "support/kept": kept.float().mean()})
+            mass = outputs.log_mass.detach()
+            kept = (mass - batch.candidates.log_mass).exp() >= self.support_mass
+            self.report({"support/mass": mass.exp().mean(), "support/kept": kept.float().mean()})
             if not kept.any():
                 return torch.zeros((), device=self.device)
             if not kept.all():

@@ -64,7 +64,8 @@ class CandidateSet(TensorClass):
     mask, temperature included; log_mass [B] log of the policy's mass on this support (0 when enumerated);
     multiplicity [B, K] raw candidates merged into this one; chosen [B] executed index, -1 before act.
     A static vocabulary keeps ``trajectories`` as an expanded view and stores ids alone. ``latent`` [B, ...] is what
-    else ``score`` needs to score these very candidates again: latent vectors, noise chains, tokens.
+    else ``score`` needs to score these very candidates again: latent vectors, noise chains, tokens. A policy that
+    samples plans of several factors also keeps their behaviour log-probabilities there, ``factors`` [B, K, F].
     """
 
     trajectories: Tensor | None
@@ -82,7 +83,9 @@ class FactorLogProbs:
     """What ``score`` answers; every tensor is differentiable.
 
     joint [B, K] log-probabilities over the mask (masked entries are -inf); factors [B, K, F]; tables one [B, M_f, N_f]
-    conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor.
+    conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor. How
+    many rows a table has, and which of them a candidate visits, follows from the ids alone.
+
     Policies whose candidates are not all there is also fill: law [B, L], the parameters of the density that candidates
     were drawn from, for closed forms (``PolicyAdapter.divergence``); log_mass [B], the log of the mass that the current
     parameters leave on this support; plan [B, N, T, 3], the central plans of N modes, for regression in pre-training.

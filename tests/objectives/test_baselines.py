@@ -13,11 +13,11 @@ from craft_lightning.objectives.functional import (
     clipped_surrogate,
     clipped_value_loss,
     expected_advantage_loss,
-    group_relative_loss,
 )
 from craft_lightning.objectives.group_relative import GroupRelative
 from craft_lightning.objectives.policy_gradient import ProximalPolicy, ReinforcePlusPlus
 from craft_lightning.objectives.returns import generalised_advantages, successors
+from craft_lightning.objectives.surrogates import group_relative_loss
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 from craft_lightning.testing.transitions import ProgressWorld, SyntheticDataModule, synthetic_transitions
 
@@ -42,7 +42,9 @@ def test_grpo_starts_with_the_gradient_of_the_exact_expectation():
     logits.requires_grad_()
     log_probs = log_policy(logits, mask)
     (grpo,) = torch.autograd.grad(
-        group_relative_loss(log_probs, log_probs.detach(), advantage, mask), logits, retain_graph=True
+        group_relative_loss(log_probs[..., None], log_probs.detach()[..., None], log_probs.detach(), advantage, mask),
+        logits,
+        retain_graph=True,
     )
     (exact,) = torch.autograd.grad(expected_advantage_loss(log_probs, advantage, mask), logits)
     torch.testing.assert_close(grpo, exact, rtol=1e-12, atol=1e-14)
@@ -53,7 +55,7 @@ def test_grpo_leaves_alone_what_moved_beyond_the_clip_range_in_its_direction():
     old = torch.tensor([[0.25, 0.25, 0.25, 0.25]]).log()
     new = torch.tensor([[0.40, 0.15, 0.225, 0.225]]).log().requires_grad_()
     advantage = torch.tensor([[1.0, -1.0, 1.0, 0.0]])
-    loss = group_relative_loss(new, old, advantage, torch.ones(1, 4, dtype=torch.bool))
+    loss = group_relative_loss(new[..., None], old[..., None], old, advantage, torch.ones(1, 4, dtype=torch.bool))
     # ratios 1.6 (clipped to 1.2), 0.6 (clipped to 0.8), 0.9
     assert float(loss) == pytest.approx(-0.25 * (1.2 - 0.8 + 0.9))
     loss.backward()

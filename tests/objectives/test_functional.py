@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from craft_lightning.objectives import functional
+from craft_lightning.objectives.surrogates import grounded_residual_loss
 
 
 def log_probs(*probabilities):
@@ -78,7 +79,7 @@ def test_dual_clip_values_and_dead_zones(ratio, advantage, value, slope):
 
 def test_grounded_loss_counts_event_free_transitions_as_zeros():
     log_prob = torch.zeros(4, requires_grad=True)
-    loss = functional.grounded_residual_loss(log_prob, torch.zeros(4), torch.tensor([0.0, -0.625, 0.0, 0.0]))
+    loss = grounded_residual_loss(log_prob[:, None], torch.zeros(4, 1), torch.tensor([0.0, -0.625, 0.0, 0.0]))
     assert float(loss) == pytest.approx(0.625 / 4)
     loss.backward()
     assert log_prob.grad.tolist() == pytest.approx([0.0, 0.625 / 4, 0.0, 0.0])

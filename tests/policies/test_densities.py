@@ -91,7 +91,9 @@ def test_quantiles_invert_the_distribution_functions():
     # Four standard errors of a mean.
     assert ((drawn.mean(0) - exact.mean).abs() < 4 * exact.stddev / 1000**0.5).all()
     assert torch.isfinite(normal_quantile(torch.tensor([0.0, 1.0]))).all()
-    assert torch.isfinite(beta_log_density(torch.ones(1, 2), 2 * beta_quantile(torch.ones(1, 2), normal[:2, :1]) - 1)).all()
+    assert torch.isfinite(
+        beta_log_density(torch.ones(1, 2), 2 * beta_quantile(torch.ones(1, 2), normal[:2, :1]) - 1)
+    ).all()
 
 
 class Toy:
@@ -171,7 +173,7 @@ def test_masked_samples_get_neither_probability_nor_gradient():
 
 
 def test_basis_covers_plans_it_was_not_fitted_to():
-    basis = PlanBasis(8)
+    basis = PlanBasis.of_random_plans(8)
     plans = torch.from_numpy(sample_trajectories(500, 7)).float()
     value = basis.project(plans)
     error = (basis.expand(value) - plans)[..., :2].norm(dim=-1).mean(1)
@@ -190,7 +192,5 @@ def test_held_actions_follow_the_one_bicycle():
     for (steer, push), start, track in zip(action.tolist(), speed.tolist(), found, strict=True):
         x, y, yaw, now = 0.0, 0.0, 0.0, max(start, 0.0)
         for pose in track:
-            x, y, yaw, now = bicycle_step(
-                x, y, yaw, now, max(push, 0.0), steer, max(-push, 0.0), 2.9, 0.1, constants
-            )
+            x, y, yaw, now = bicycle_step(x, y, yaw, now, max(push, 0.0), steer, max(-push, 0.0), 2.9, 0.1, constants)
             assert pose.tolist() == pytest.approx([x, y, yaw], abs=1e-4)

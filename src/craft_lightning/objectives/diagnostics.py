@@ -8,8 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from craft_lightning.errors import CraftError
+from craft_lightning.objectives.factored import factor_entropies
 from craft_lightning.objectives.functional import entropy, kl_behaviour, logit_range
-from craft_lightning.structures import Transition
+from craft_lightning.structures import PlanSpec, Transition
 
 
 class LossDiagnostics(Callback):
@@ -18,7 +19,8 @@ class LossDiagnostics(Callback):
     Every ``every`` optimiser steps each term is differentiated alone with respect to the trained parameters of the
     policy (one more backward pass a term): ``gradient/<name>/norm``, ``gradient/<name>/share`` of the sum of norms and
     ``gradient/cosine/<a>~<b>``, left out where a gradient is exactly zero. Every step, on executed transitions:
-    ``policy/entropy``, ``policy/kl_behaviour`` (KL(pi_old || pi)) and ``policy/logit_range``.
+    ``policy/entropy``, ``policy/kl_behaviour`` (KL(pi_old || pi)) and ``policy/logit_range``, and with several factors
+    ``policy/entropy_<factor>``, what each adds by the chain rule.
 
     Args:
         every: optimiser steps between two measurements of gradients.
@@ -36,14 +38,7 @@ class LossDiagnostics(Callback):
         if latest is None:
             return
         if isinstance(latest.batch, Transition):
-            log_probs, mask = latest.outputs.joint.detach(), latest.candidates.mask
-            pl_module.report(
-                {
-                    "policy/entropy": entropy(log_probs, mask).mean(),
-                    "policy/kl_behaviour": kl_behaviour(log_probs, latest.candidates.log_probs, mask).mean(),
-                    "policy/logit_range": logit_range(log_probs, mask).mean(),
-                }
-            )
+            pl_module.report(_policy_numbers(latest, pl_module.adapter.spec))
         if trainer.global_step % self.every == 0:
             pl_module.report(gradient_shares(latest.terms, pl_module))
 
@@ -51,6 +46,20 @@ class LossDiagnostics(Callback):
         """Refuse a module that keeps no terms."""
         if not hasattr(pl_module, "latest"):
             raise CraftError("LossDiagnostics watches craft_lightning.module.CraftModule alone; remove the callback")
+
+
+@torch.no_grad()
+def _policy_numbers(latest: Any, spec: PlanSpec) -> dict[str, Tensor | float]:
+    log_probs, mask = latest.outputs.joint, latest.candidates.mask
+    values: dict[str, Tensor | float] = {
+        "policy/entropy": entropy(log_probs, mask).mean(),
+        "policy/kl_behaviour": kl_behaviour(log_probs, latest.candidates.log_probs, mask).mean(),
+        "policy/logit_range": logit_range(log_probs, mask).mean(),
+    }
+    if len(spec.factors) > 1:
+        terms = factor_entropies(latest.outputs, mask).mean(0)
+        values |= {f"policy/entropy_{factor.name}": term for factor, term in zip(spec.factors, terms, strict=True)}
+    return values
 
 
 def gradient_shares(terms: dict[str, Tensor], module: Any) -> dict[str, Tensor | float]:

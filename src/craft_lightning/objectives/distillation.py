@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback
-from craft_lightning.objectives.functional import kl_divergence
+from craft_lightning.objectives.factored import divergence
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
 
 _CHUNK = 256  # states scored at once while annotating
@@ -19,7 +19,11 @@ _STEPS = 2**20  # more decisions than an episode can have
 
 
 class SelfDistillation(LossCallback):
-    """reverse * KL(pi || pi_T) + forward * KL(pi_T || pi), exact sums over the stored candidates.
+    """reverse * KL(pi || pi_T) + forward * KL(pi_T || pi) over the stored candidates.
+
+    An exact sum where the candidates are all there are. With several factors the chain rule is used: the same number
+    where plans are listed, and where they were sampled an expectation over visited prefixes in which every factor is
+    summed out.
 
     A policy whose candidates are drawn from a density (``FactorLogProbs.law``) gives both divergences in closed form
     (``PolicyAdapter.divergence``); a sum over the few drawn samples would only estimate them.
@@ -35,6 +39,8 @@ class SelfDistillation(LossCallback):
         update: "iteration" updates the teacher after the last mini-batch of an iteration (after 25 iterations it is
             still 78 % pre-trained at 0.99), "step" after every mini-batch (then hardly at all): two different
             algorithms.
+        factor_weights: a coefficient a factor of the divergences, e.g. [2.0, 1.0] to hold paths tighter than speeds;
+            None for ones.
         name: name in logs and checkpoints.
 
     """
@@ -46,6 +52,7 @@ class SelfDistillation(LossCallback):
         forward: float = 0.1,
         decay: float = 0.99,
         update: Literal["iteration", "step"] = "iteration",
+        factor_weights: list[float] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(weight, name)
@@ -55,11 +62,14 @@ class SelfDistillation(LossCallback):
                 "fit; need reverse >= 0, forward >= 0, 0 <= decay <= 1 and update 'iteration' or 'step'"
             )
         self.reverse, self.forward, self.decay, self.update = reverse, forward, decay, update
+        if factor_weights is not None and not all(0.0 <= one < float("inf") for one in factor_weights):
+            raise CraftError(f"losses.{self.name}: factor_weights={factor_weights} holds a number that is no weight")
+        self.factor_weights = factor_weights
         self._average = get_ema_multi_avg_fn(decay)
         self.teacher: dict[str, Tensor] = {}
         self.pretrained: dict[str, Tensor] = {}
         self._restored = False
-        self._kept: tuple[Tensor, _Scores] | None = None
+        self._scores: _TeacherScores | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the teacher as the student, or check what a checkpoint gave back.
@@ -80,43 +90,46 @@ class SelfDistillation(LossCallback):
         self.teacher = {name: tensor.to(student[name]) for name, tensor in self.teacher.items()}
         self.pretrained = {name: tensor.to(student[name]) for name, tensor in self.pretrained.items()}
         self._restored = False
-        self._kept = None
+        self._scores = None
 
     def annotate(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> None:
         """Score the iteration's candidates once with a teacher that rests, and log how far it has come."""
         if not self.teacher:
             raise CraftError(f"losses.{self.name}: there is no teacher before a fit; annotate inside Trainer.fit")
         self._report_drift(transitions, module)
-        self._kept = None
+        self._scores = None
         if self.update == "step":
             return
-        scores = []
+        parts = []
         for start in range(0, len(transitions.rollout), _CHUNK):
             batch = transitions[start : start + _CHUNK].to(module.device)
-            scores.append(_scored(module, batch.context, batch.candidates, self.teacher))
+            parts.append(self._teacher_log_probs(module, batch.context, batch.candidates))
         keys, order = _keys(transitions).to(module.device).sort()
-        laws = [score.law for score in scores if score.law is not None]
+        joint = torch.cat([part.joint for part in parts])[order]
+        # With one factor the joint log-probabilities say everything, and so does a law.
+        laws = [part.law for part in parts if part.law is not None]
         law = torch.cat(laws)[order] if laws else None
-        self._kept = keys, _Scores(torch.cat([score.joint for score in scores])[order], law)
+        several = len(parts[0].tables) > 1 and law is None
+        tables = [torch.cat(each)[order] for each in zip(*(part.tables for part in parts), strict=True)]
+        self._scores = _TeacherScores(keys, joint, tables if several else [], law)
 
     def _report_drift(self, transitions: Transition, module: Learner) -> None:
         """Log KL(teacher || pre-trained) over a chunk of states spread over the iteration."""
         every = -(-len(transitions.rollout) // _CHUNK)
         batch = transitions[::every].to(module.device)
-        teacher = _scored(module, batch.context, batch.candidates, self.teacher)
-        origin = _scored(module, batch.context, batch.candidates, self.pretrained)
-        drift = _divergence(module, teacher, origin, batch.candidates.mask)
+        teacher = self._teacher_log_probs(module, batch.context, batch.candidates)
+        origin = module.adapter.score(batch.context, batch.candidates, params=self.pretrained)
+        drift = self._divergence(module, teacher, origin, batch.candidates.mask)
         self.report_iteration(module, {"kl_teacher_pretrained": drift})
 
     def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
         """Return the weighted sum of both divergences of the mini-batch."""
         with torch.no_grad():
-            teacher = self._stored(batch)
+            teacher = self._stored(batch, outputs)
             if teacher is None:
-                teacher = _scored(module, batch.context, candidates, self.teacher)
-        student = _Scores(outputs.joint, outputs.law)
-        reverse = _divergence(module, student, teacher, candidates.mask)
-        forward = _divergence(module, teacher, student, candidates.mask)
+                teacher = self._teacher_log_probs(module, batch.context, candidates)
+        reverse = self._divergence(module, outputs, teacher, candidates.mask, self.factor_weights)
+        forward = self._divergence(module, teacher, outputs, candidates.mask, self.factor_weights)
         self.report(module, {"kl_student_teacher": reverse.detach(), "kl_teacher_student": forward.detach()})
         return self.reverse * reverse + self.forward * forward
 
@@ -130,7 +143,7 @@ class SelfDistillation(LossCallback):
             student = pl_module.adapter.trainable_parameters()
             with torch.no_grad():
                 self._average(list(self.teacher.values()), [student[name] for name in self.teacher], 0)
-            self._kept = None
+            self._scores = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the teacher and the policy the fit started from, as plain tensors on the CPU."""
@@ -145,36 +158,53 @@ class SelfDistillation(LossCallback):
         self.pretrained = dict(state_dict["pretrained"])
         self._restored = bool(self.teacher)
 
-    def _stored(self, batch: Transition) -> "_Scores | None":
+    def _teacher_log_probs(self, module: Learner, context: Any, candidates: CandidateSet) -> FactorLogProbs:
+        return module.adapter.score(context, candidates, params=self.teacher)
+
+    def _stored(self, batch: Transition, outputs: FactorLogProbs) -> FactorLogProbs | None:
         """Return the teacher's scores kept by ``annotate``, or None where some transition is not among them."""
-        if self._kept is None:
+        if self._scores is None:
             return None
-        keys, scores = self._kept
-        wanted = _keys(batch)
+        keys, wanted = self._scores.keys, _keys(batch)
         row = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
         if not torch.equal(keys[row], wanted):
             return None
-        return _Scores(scores.joint[row], None if scores.law is None else scores.law[row])
+        joint = self._scores.joint[row]
+        tables = [table[row] for table in self._scores.tables] or [joint.unsqueeze(1)]
+        # Which rows of the tables the candidates visit follows from their ids, the student's and the teacher's alike.
+        law = None if self._scores.law is None else self._scores.law[row]
+        return FactorLogProbs(joint, joint.unsqueeze(-1), tables, outputs.prefix, law)
+
+    def _divergence(
+        self,
+        module: Learner,
+        first: FactorLogProbs,
+        second: FactorLogProbs,
+        mask: Tensor,
+        factor_weights: list[float] | None = None,
+    ) -> Tensor:
+        """Return the mean of KL(first || second): between the laws where there are any, else over the candidates."""
+        if first.law is None or second.law is None:
+            return divergence(first, second, mask, factor_weights).mean()
+        if factor_weights is not None:
+            raise CraftError(
+                f"losses.{self.name}: factor_weights do not apply to {type(module.adapter).__name__}, whose divergence "
+                "has a closed form; leave them out"
+            )
+        return module.adapter.divergence(first.law, second.law).mean()
 
 
 @dataclasses.dataclass
-class _Scores:
-    """What a divergence needs of a policy: log-probabilities [B, K], and the law [B, L] that candidates come from."""
+class _TeacherScores:
+    """keys [N] sorted; joint [N, K], a table [N, M, N_f] a factor (none with one factor) and law [N, L] in their order.
 
+    There are no tables beside a law.
+    """
+
+    keys: Tensor
     joint: Tensor
+    tables: list[Tensor]
     law: Tensor | None
-
-
-def _scored(module: Learner, context: Any, candidates: CandidateSet, params: dict[str, Tensor]) -> _Scores:
-    scores = module.adapter.score(context, candidates, params=params)
-    return _Scores(scores.joint, scores.law)
-
-
-def _divergence(module: Learner, first: _Scores, second: _Scores, mask: Tensor) -> Tensor:
-    """Return the mean of KL(first || second): of the laws where there are any, else over the candidates."""
-    if first.law is not None and second.law is not None:
-        return module.adapter.divergence(first.law, second.law).mean()
-    return kl_divergence(first.joint, second.joint, mask).mean()
 
 
 def _keys(transitions: Transition) -> Tensor:

@@ -3,12 +3,12 @@
 from torch import Tensor
 
 from craft_lightning.objectives.base import Learner, LossCallback
-from craft_lightning.objectives.functional import entropy
+from craft_lightning.objectives.factored import plan_entropy
 from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, Transition
 
 
 class Entropy(LossCallback):
-    """Minus the mean entropy of the student over its candidates, in nats.
+    """Minus the mean entropy of the student over its candidates, in nats; by the chain rule for several factors.
 
     Where candidates are drawn from a density, the differential entropy of that density: the weights over drawn samples
     are uniform when they are drawn, whatever the density, so their entropy would only pull back to the old policy.
@@ -30,6 +30,7 @@ class Entropy(LossCallback):
     ) -> Tensor:
         """Return minus the mean entropy of the mini-batch."""
         law = outputs.law
-        value = (entropy(outputs.joint, candidates.mask) if law is None else module.adapter.law_entropy(law)).mean()
+        each = plan_entropy(outputs, candidates.mask) if law is None else module.adapter.law_entropy(law)
+        value = each.mean()
         self.report(module, {"nats": value.detach()})
         return -value

@@ -26,11 +26,6 @@ def expected_advantage_loss(log_probs: Tensor, advantage: Tensor, mask: Tensor) 
     return -(_probabilities(log_probs, mask) * advantage.masked_fill(~mask, 0.0)).sum(-1).mean()
 
 
-def probability_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """Return rho = pi(tau_t | s_t) / pi_old(tau_t | s_t) [B] of the executed candidates."""
-    return (log_prob - old_log_prob).exp()
-
-
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float = 0.2, dual_clip: float | None = 2.0) -> Tensor:
     """Return PPO's surrogate objective with a dual clip, to be maximised, one value a transition.
 
@@ -52,50 +47,6 @@ def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float = 0.2, dual_
     if dual_clip is None:
         return clipped
     return torch.where(advantage < 0, torch.maximum(clipped, dual_clip * advantage), clipped)
-
-
-def grounded_residual_loss(
-    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float = 0.2, dual_clip: float = 2.0
-) -> Tensor:
-    """Return L_gr, minus the mean dual-clipped surrogate over all transitions; event-free ones count as zeros.
-
-    Args:
-        log_prob: [B] log pi of the executed candidates, differentiable.
-        old_log_prob: [B] the same under the policy that drove.
-        advantage: [B] clipped event returns of the executed decisions.
-        clip: half-width of PPO's clip range.
-        dual_clip: bound on the ratio where the advantage is negative.
-
-    Returns:
-        A scalar.
-
-    """
-    ratio = probability_ratio(log_prob, old_log_prob)
-    return -clipped_surrogate(ratio, advantage, clip, dual_clip).mean()
-
-
-def group_relative_loss(
-    log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, mask: Tensor, clip: float = 0.2
-) -> Tensor:
-    """Return GRPO's clipped objective over all candidates, to be minimised: an exact expectation under pi_old.
-
-    -(1/B) sum_i sum_g pi_old_ig min(rho_ig A_ig, clip(rho_ig, 1 - clip, 1 + clip) A_ig), eq. (3) of arXiv 2402.03300
-    with the group of all candidates. Where the policy has not moved, the gradient is ``expected_advantage_loss``'s.
-
-    Args:
-        log_probs: [B, K] log pi of the student, differentiable.
-        old_log_probs: [B, K] log pi_old of the policy that drove.
-        advantage: [B, K] group-normalised advantages.
-        mask: [B, K] bool, True for valid candidates.
-        clip: half-width of the clip range.
-
-    """
-    empty = ~mask | old_log_probs.isneginf()
-    old = old_log_probs.masked_fill(empty, 0.0)
-    ratio = (log_probs.masked_fill(empty, 0.0) - old).exp()
-    value = advantage.masked_fill(empty, 0.0)
-    objective = torch.minimum(ratio * value, ratio.clamp(1.0 - clip, 1.0 + clip) * value)
-    return -(old.exp().masked_fill(empty, 0.0) * objective).sum(-1).mean()
 
 
 def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float = 0.2) -> Tensor:

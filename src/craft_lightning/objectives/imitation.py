@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback
@@ -15,22 +16,29 @@ class Imitation(LossCallback):
     """Cross-entropy to a target over candidates that is proportional to exp(-d^2 / sigma).
 
     d is the root-mean-square distance of a candidate to the expert's trajectory from the same state, in metres. Works
-    on demonstrations and on executed transitions that carry the expert's plan; others do not count.
+    on demonstrations and on executed transitions that carry the expert's plan; others do not count. A policy that
+    regresses plans (``FactorLogProbs.plan``) is also drawn to the expert itself in pre-training: the smooth L1 distance
+    of the nearest of its central plans, in metres a coordinate.
 
     Args:
         weight: factor of the term in the objective.
         sigma: softness in square metres; 0 puts all on the nearest candidate.
+        regression: factor of the distance of regressed plans beside the cross-entropy.
         name: name in logs and checkpoints.
 
     """
 
     batches = (Transition, Demonstration)
 
-    def __init__(self, weight: float = 1.0, sigma: float = 0.25, name: str | None = None) -> None:
+    def __init__(
+        self, weight: float = 1.0, sigma: float = 0.25, regression: float = 1.0, name: str | None = None
+    ) -> None:
         super().__init__(weight, name)
         if not 0.0 <= sigma < float("inf"):
             raise CraftError(f"losses.{self.name}: sigma is {sigma}; give square metres, 0 for the nearest candidate")
-        self.sigma = sigma
+        if not 0.0 <= regression < float("inf"):
+            raise CraftError(f"losses.{self.name}: regression is {regression}; give a finite factor of at least 0")
+        self.sigma, self.regression = sigma, regression
 
     def term(
         self, module: Learner, batch: Transition | Demonstration, candidates: CandidateSet, outputs: FactorLogProbs
@@ -53,6 +61,14 @@ class Imitation(LossCallback):
             },
         )
         loss = cross_entropy(targets, outputs.joint, candidates.mask)
+        if outputs.plan is not None and isinstance(batch, Demonstration):
+            own, goal = same_times(outputs.plan, expert, module.adapter.spec.dt)
+            error = smooth_l1_loss(
+                own[..., :2], goal[:, None, :, :2].nan_to_num().expand_as(own[..., :2]), reduction="none"
+            )
+            nearest_plan = error.mean((-2, -1)).amin(1)
+            self.report(module, {"regression": torch.where(shown, nearest_plan.detach(), 0.0).sum() / count})
+            loss = loss + self.regression * nearest_plan
         return torch.where(shown, loss, 0.0).sum() / count
 
 

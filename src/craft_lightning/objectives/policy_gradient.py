@@ -1,5 +1,6 @@
 """PPO and REINFORCE++ on executed decisions, the paper's baselines, on the contract of every other loss."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
 from craft_lightning.objectives.critic import critic_of
 from craft_lightning.objectives.executed import ExecutedReward, executed_reward
-from craft_lightning.objectives.functional import clipped_surrogate, clipped_value_loss, probability_ratio
+from craft_lightning.objectives.factored import RatioLevel, at_level, check_level, leveled_log_probs
+from craft_lightning.objectives.functional import clipped_surrogate, clipped_value_loss
 from craft_lightning.objectives.returns import discounted_sums, generalised_advantages
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
 
@@ -26,6 +28,7 @@ class ExecutedPolicyGradient(LossCallback):
         discount: discount a decision.
         clip: half-width of the clip range.
         reward: constants of the dense reward; None for the defaults.
+        ratio_level: which probability ratio is clipped; see ``factored.at_level``. All are one with one factor.
         name: name in logs and checkpoints.
 
     """
@@ -36,6 +39,7 @@ class ExecutedPolicyGradient(LossCallback):
         discount: float = 0.95,
         clip: float = 0.2,
         reward: ExecutedReward | None = None,
+        ratio_level: RatioLevel = "joint",
         name: str | None = None,
     ) -> None:
         super().__init__(weight, name)
@@ -43,6 +47,7 @@ class ExecutedPolicyGradient(LossCallback):
             raise CraftError(f"losses.{self.name}: discount={discount} must lie in [0, 1] and clip={clip} in (0, 1)")
         self.discount, self.clip = discount, clip
         self.reward = reward or ExecutedReward()
+        self.ratio_level = check_level(ratio_level, self.name)
 
     def estimate(self, transitions: Transition, reward: Tensor, module: Learner) -> dict[str, Tensor]:
         """Return what the loss keeps of every transition [N]: ``advantage`` and ``usable``, and more where needed."""
@@ -74,11 +79,11 @@ class ExecutedPolicyGradient(LossCallback):
         """Return minus the mean clipped surrogate over usable transitions."""
         kept = batch.notes[self.name]
         chosen = candidates.chosen[:, None]
-        log_prob = outputs.joint.gather(1, chosen).squeeze(1)
-        old = candidates.log_probs.gather(1, chosen).squeeze(1)
-        ratio = probability_ratio(log_prob, old)
-        surrogate = clipped_surrogate(ratio, kept["advantage"], self.clip, dual_clip=None)
-        self.report(module, {"ratio_largest_change": (ratio.detach() - 1).abs().amax()})
+        new, old = leveled_log_probs(self.ratio_level, outputs, candidates, chosen)
+        log_ratio = (new - old).squeeze(1)
+        clipped = functools.partial(clipped_surrogate, clip=self.clip, dual_clip=None)
+        surrogate = at_level(self.ratio_level, log_ratio, kept["advantage"], clipped)
+        self.report(module, {"ratio_largest_change": (log_ratio.detach().exp() - 1).abs().amax()})
         usable = kept["usable"].to(surrogate)
         return -(surrogate * usable).sum() / usable.sum().clamp_min(1.0)
 
@@ -111,6 +116,7 @@ class ProximalPolicy(ExecutedPolicyGradient):
         value_clip: how far a value may move in an iteration before its loss stops pulling it further.
         hidden: features of the critic's hidden layers.
         reward: constants of the dense reward; None for the defaults.
+        ratio_level: which probability ratio is clipped; see ``factored.at_level``. All are one with one factor.
         name: name in logs and checkpoints.
 
     """
@@ -125,9 +131,10 @@ class ProximalPolicy(ExecutedPolicyGradient):
         value_clip: float = 0.2,
         hidden: int = 64,
         reward: ExecutedReward | None = None,
+        ratio_level: RatioLevel = "joint",
         name: str | None = None,
     ) -> None:
-        super().__init__(weight, discount, clip, reward, name)
+        super().__init__(weight, discount, clip, reward, ratio_level, name)
         if not (0.0 <= decay <= 1.0 and value_weight >= 0.0 and value_clip > 0.0 and hidden >= 1):
             raise CraftError(
                 f"losses.{self.name}: decay={decay}, value_weight={value_weight}, value_clip={value_clip}, "

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
-from craft_lightning.objectives.functional import grounded_residual_loss, probability_ratio
+from craft_lightning.objectives.factored import RatioLevel, check_level, leveled_log_probs
 from craft_lightning.objectives.returns import EventPenalties, event_reward, grounded_returns
+from craft_lightning.objectives.surrogates import grounded_residual_loss
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
 
 
@@ -28,6 +29,7 @@ class GroundedResidual(LossCallback):
         clip: half-width of PPO's clip range.
         dual_clip: bound on the probability ratio of bad decisions.
         penalties: what each kind of event costs; None for the paper's numbers.
+        ratio_level: which probability ratio is clipped; see ``factored.at_level``. All are one with one factor.
         name: name in logs and checkpoints.
 
     """
@@ -44,6 +46,7 @@ class GroundedResidual(LossCallback):
         clip: float = 0.2,
         dual_clip: float = 2.0,
         penalties: EventPenalties | None = None,
+        ratio_level: RatioLevel = "joint",
         name: str | None = None,
     ) -> None:
         super().__init__(weight, name)
@@ -56,6 +59,7 @@ class GroundedResidual(LossCallback):
         self.discount, self.scale, self.low, self.high = discount, scale, low, high
         self.clip, self.dual_clip = clip, dual_clip
         self.penalties = penalties or EventPenalties()
+        self.ratio_level = check_level(ratio_level, self.name)
 
     def annotate(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> None:
         """Write ``transitions.residual`` [N].
@@ -92,14 +96,13 @@ class GroundedResidual(LossCallback):
                 f"losses.{self.name}: candidates.chosen is -1 in rollout {int(batch.rollout[row])}; "
                 "record the executed index when collecting"
             )
-        log_prob = outputs.joint.gather(1, chosen).squeeze(1)
-        old = candidates.log_probs.gather(1, chosen).squeeze(1)
-        ratio = probability_ratio(log_prob.detach(), old)
+        log_prob, old = (part.squeeze(1) for part in leveled_log_probs(self.ratio_level, outputs, candidates, chosen))
+        ratio = (log_prob.detach() - old).exp()
         self.report(
             module,
             {"ratio_largest_change": (ratio - 1).abs().amax(), "clipped_share": _clipped(ratio, self.clip)},
         )
-        return grounded_residual_loss(log_prob, old, batch.residual, self.clip, self.dual_clip)
+        return grounded_residual_loss(log_prob, old, batch.residual, self.clip, self.dual_clip, self.ratio_level)
 
 
 def _clipped(ratio: Tensor, clip: float) -> Tensor:

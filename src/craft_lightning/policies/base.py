@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.candidates import check_candidates, gumbel_argmax, native_quantities
+from craft_lightning.policies.candidates import check_candidates, check_ids, gumbel_argmax, native_quantities
 from craft_lightning.structures import CandidateSet, Context, FactorLogProbs, Observation, PlanSpec
 
 Profile = Literal["heads", "decoder", "all", "none"]
@@ -150,11 +150,13 @@ class PolicyAdapter(nn.Module, ABC):
             Log-probabilities, normalised over the mask at ``spec.temperature``.
 
         Raises:
-            CraftError: candidates of a wrong shape, with NaN, or with a state that has no valid candidate; an unknown
-                name in ``params``.
+            CraftError: candidates of a wrong shape, with NaN, with ids outside their factors, or with a state that has
+                no valid candidate; an unknown name in ``params``.
 
         """
-        check_candidates(candidates, self.spec.num_poses, len(self.spec.factors))
+        spec = self.spec
+        check_candidates(candidates, spec.num_poses, len(spec.factors))
+        check_ids(candidates, spec.factors)
         if params is None:
             return self(context, candidates)
         known = dict(self.named_parameters())
@@ -169,11 +171,11 @@ class PolicyAdapter(nn.Module, ABC):
 
         Exactly 0, with a gradient of exactly 0, where both are equal. Only families whose scores carry a law have it.
         """
-        raise CraftError(f"{type(self).__name__} answers no law, so it has no divergence in closed form; sum over joint")
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed divergence; sum over joint")
 
     def law_entropy(self, law: Tensor) -> Tensor:
-        """Return the differential entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
-        raise CraftError(f"{type(self).__name__} answers no law, so it has no entropy in closed form; sum over joint")
+        """Return the entropy [B] in nats of laws [B, L]; only families whose scores carry a law have it."""
+        raise CraftError(f"{type(self).__name__} answers no law, so it has no closed entropy; sum over joint")
 
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose one candidate a state, by its behaviour log-probabilities.

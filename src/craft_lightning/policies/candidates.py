@@ -1,10 +1,12 @@
 """Operations on candidate sets that no architecture owns: checks, sampling, merging of duplicates."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from craft_lightning.errors import CraftError
-from craft_lightning.structures import CandidateSet
+from craft_lightning.structures import CandidateSet, Factor
 
 
 def check_candidates(candidates: CandidateSet, num_poses: int, num_factors: int) -> None:
@@ -45,6 +47,28 @@ def check_candidates(candidates: CandidateSet, num_poses: int, num_factors: int)
     if trajectories is not None:
         # An expanded view repeats one table; looking at it once is enough.
         _refuse_nan("trajectories", trajectories[:1] if trajectories.stride(0) == 0 else trajectories)
+
+
+def check_ids(candidates: CandidateSet, factors: Sequence[Factor]) -> None:
+    """Refuse candidates whose ids mean nothing here: those of another vocabulary.
+
+    Args:
+        candidates: candidates of B states.
+        factors: the factors that ids index, in their order.
+
+    Raises:
+        CraftError: the id of a valid candidate lies outside its factor.
+
+    """
+    ids = candidates.ids.masked_fill(~candidates.mask.unsqueeze(-1), 0).flatten(0, 1)
+    if not len(ids):
+        return
+    for factor, low, high in zip(factors, ids.amin(0).tolist(), ids.amax(0).tolist(), strict=True):
+        if low < 0 or high >= factor.size:
+            raise CraftError(
+                f"candidates.ids has {low if low < 0 else high} for the factor '{factor.name}', which lies outside "
+                f"0..{factor.size - 1}; the candidates are of another vocabulary"
+            )
 
 
 def _refuse_nan(name: str, values: Tensor) -> None:
