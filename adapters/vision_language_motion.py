@@ -25,9 +25,10 @@ class VisionLanguageMotion(VisionLanguagePolicy):
 
     There are too many sentences to list. ``propose`` draws ``candidates`` distinct ones without replacement by
     stochastic beam search over one key-value cache of the prompt, or takes the most probable ones where it is given no
-    noise; their probabilities are normalised over these, ``log_mass`` says how much of the policy they are. Each token
-    is a factor; ``score`` answers with the full distribution at every visited prefix, which Rao-Blackwellised
-    divergences and token-wise ratios need.
+    noise; their probabilities are normalised over these, ``log_mass`` says how much of the policy they are. Of
+    sentences that say the same plan (an ego that stands still turns nowhere) the later ones are masked. Each token is a
+    factor; ``score`` answers with the full distribution at every visited prefix, which Rao-Blackwellised divergences
+    and token-wise ratios need.
 
     Args:
         candidates: sentences of a state.

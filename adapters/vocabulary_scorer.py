@@ -1,6 +1,5 @@
 """A policy that scores every entry of a trajectory vocabulary from a bird's-eye raster, the ego's state and a route."""
 
-
 import torch
 from torch import Tensor, nn
 

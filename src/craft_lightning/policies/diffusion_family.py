@@ -51,6 +51,7 @@ class TruncatedDiffusionPolicy(PolicyAdapter):
 
     temperature: Tensor
     deviation: Tensor
+    ddim: Tensor
     signal: Tensor
 
     def __init__(

@@ -23,15 +23,11 @@ def add_low_rank(model: Any, first_layer: int, rank: int, alpha: float, dropout:
     Their second factor starts at zero, so the model answers as before.
 
     Raises:
-        CraftError: peft is not installed, or the layers' projections have other names.
+        CraftError: the layers' projections have other names.
 
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise CraftError(
-            "lora_rank above 0 needs peft; pip install 'craft-lightning[vlm]', or set lora_rank: 0"
-        ) from error
+    from peft import LoraConfig, inject_adapter_in_model
+
     layers = range(first_layer, len(model.get_decoder().layers))
     numbers = "|".join(map(str, layers))
     targets = rf"{re.escape(decoder_name(model))}\.layers\.({numbers})\.self_attn\.(q|k|v|o)_proj"

@@ -22,9 +22,8 @@ _FIELD = "pretrained"
 
 def build_tiny(size: TinySize, actions: Sequence[str]) -> tuple[Any, Any]:
     """Return a small model with random weights, and its processor."""
-    with _required():
-        processor = tiny_processor(size, list(actions))
-        return _from_config(tiny_config(size, processor.tokenizer)), processor
+    processor = tiny_processor(size, list(actions))
+    return _from_config(tiny_config(size, processor.tokenizer)), processor
 
 
 def build_from_texts(texts: Mapping[str, str]) -> tuple[Any, Any]:
@@ -40,7 +39,7 @@ def build_from_texts(texts: Mapping[str, str]) -> tuple[Any, Any]:
                 raise CraftError(f"model_files: {name!r} is no name of a model's text file; save the policy again")
             (Path(folder) / name).write_text(text)
         _refuse_code(Path(folder), "model_files")
-        with _required(), _understood("model_files"):
+        with _understood("model_files"):
             from transformers import AutoConfig, AutoProcessor
 
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -72,7 +71,7 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
             "model again with safetensors and remove it"
         )
     _refuse_code(folder, _FIELD)
-    with _required(), without_bars(), _understood(f"{_FIELD}: {folder}"):
+    with without_bars(), _understood(f"{_FIELD}: {folder}"):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -171,22 +170,12 @@ def without_bars() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _required() -> Iterator[None]:
-    """Say how to install what a processor asks for."""
-    try:
-        yield
-    except ImportError as error:
-        first = str(error).strip().splitlines()[0]
-        raise CraftError(f"the model cannot be made ({first}); pip install 'craft-lightning[vlm]'") from error
-
-
-@contextlib.contextmanager
 def _understood(what: str) -> Iterator[None]:
     """Turn whatever transformers says of files it cannot read into one sentence."""
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CraftError(f"{what} cannot be read as an image-text-to-text model ({first})") from error
