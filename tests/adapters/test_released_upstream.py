@@ -209,7 +209,9 @@ def test_gtrs(tmp_path):
         with torch.no_grad():
             answer = model._trajectory_head(keys, status)
         found = policy.logits(context)
-        torch.testing.assert_close(found, gtrs_module.score(answer), atol=2e-2, rtol=2e-3)
+        torch.testing.assert_close(
+            found, gtrs_module.FORMULA.score({**answer, "imitation": answer["imi"]}), atol=2e-2, rtol=2e-3
+        )
         assert torch.equal(found.argmax(1), answer["selected_indices"])
 
 

@@ -48,6 +48,9 @@ class ReleasedPolicy(PolicyAdapter):
     blank: ClassVar[tuple[str, ...]] = ()
     """Entries of the model's inputs that are None."""
 
+    one_by_one: ClassVar[bool] = False
+    """Whether states are run singly: a model that draws noise then answers a state the same in every batch."""
+
     head_names: ClassVar[Mapping[str, str]] = {}
     prefixes: ClassVar[tuple[str, ...]] = ()
     """What stands before the names in released checkpoints."""
@@ -143,7 +146,7 @@ class ReleasedPolicy(PolicyAdapter):
                 f"{type(self).__name__} has no model to run; give the field source a LocalModel or a BridgedModel, or "
                 "call attach after loading a checkpoint"
             )
-        found = self.source.run(self._inputs(observation))
+        found = self._run(self._inputs(observation))
         device = next(iter(self.parameters())).device
         answers = {}
         for name in self._listening:
@@ -159,6 +162,17 @@ class ReleasedPolicy(PolicyAdapter):
         if self._listening.keys() != self.taps.keys():
             self._connect(self.taps)
         return answers
+
+    def _run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        assert self.source is not None  # the caller has looked
+        states = {len(value) for value in inputs.values()}
+        if not self.one_by_one or len(states) != 1:
+            return self.source.run(inputs)
+        parts = [
+            self.source.run({name: value[row : row + 1] for name, value in inputs.items()})
+            for row in range(states.pop())
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _connect(self, taps: Mapping[str, str]) -> None:
         assert self.source is not None  # callers have looked
