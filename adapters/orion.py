@@ -52,12 +52,12 @@ CARD = ModelCard(
         )
     ),
     notes=(
-        "What is trained is a new layer on the planning token that moves mu and log sigma; the decoder is 8192 wide and "
-        "stays over there, so samples are drawn and decoded there.",
+        "What is trained is a new layer on the planning token that moves mu and log sigma; the decoder is 8192 wide "
+        "and stays over there, so samples are drawn and decoded there.",
         "The factory answers token, mean, log_sigma, samples [B, K + 1, 32] (the mean first) and plans "
         "[B, K + 1, 6, 2], positions of the commanded mode. Upstream's snapshot holds no code: the names are ours.",
-        "Decoded are samples of the released Gaussian, drawn with a fixed seed, state by state. In 32 dimensions the mean "
-        "outweighs them by far: fit the temperature first (calibrate_temperature).",
+        "Decoded are samples of the released Gaussian, drawn with a fixed seed, state by state. In 32 dimensions the "
+        "mean outweighs them by far: fit the temperature first (calibrate_temperature).",
     ),
 )
 

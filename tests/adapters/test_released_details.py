@@ -1,6 +1,8 @@
 """What is particular to single released policies: score formulas, decode orders, rules of their agents."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from craft_lightning.control import Tracker
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.functional import kl_student_teacher, kl_teacher_student
 from craft_lightning.policies.released.around import expected_speed, shifted, two_hot
+from craft_lightning.policies.released.source import BridgedModel
 from craft_lightning.policies.released.vetoes import collides
 from craft_lightning.structures import Observation
 
@@ -414,3 +417,42 @@ def test_sparsedrive_leaves_collisions_out_unless_all_collide():
     assert context["mask"][0].all()
     assert context["mask"][1].sum() == 17
     assert not candidates.mask[1, 4]
+
+
+def test_worlds_that_lack_cameras_are_refused_before_they_start():
+    from craft_lightning.rollouts.datamodule import DrivingDataModule
+
+    policy = SparseDriveNavsim.example()
+    data = DrivingDataModule(transitions=2, worlds=2)
+    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(adapter=policy))
+    # The stand-in's inputs are made of what worlds give.
+    assert data._live_policy() is policy
+    policy.observation_inputs = {}
+    with pytest.raises(CraftError, match=r"SparseDriveV2 \(NAVSIM\) needs camera \(camera_feature\.imgs") as caught:
+        data._live_policy()
+    assert "the observations lack camera_feature.imgs" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_behind_a_bridge_drives_and_learns_as_one_of_this_process():
+    policy = DiffusionDrive.example()
+    bridged = DiffusionDrive(modes=10, width=12)
+    factory = "craft_lightning.testing.stand_ins.diffusiondrive:StandInDiffusionDrive"
+    source = BridgedModel(sys.executable, factory, {"modes": 10, "width": 12})
+    try:
+        bridged.attach(source)
+        bridged.observation_inputs = dict(policy.observation_inputs)
+        # Weights are random over there: the head that was taken is that model's.
+        state = source.state(("_trajectory_head.diff_decoder.layers.1.task_decoder.plan_cls_branch.",))
+        for name, value in bridged.upstream_head().items():
+            assert torch.equal(value, state[name])
+        context, candidates = driven(bridged)
+        joint = bridged.score(context, candidates).joint[candidates.mask]
+        (joint * torch.linspace(-1, 1, len(joint))).sum().backward()
+        assert all(parameter.grad is not None for parameter in bridged.parameters())
+        # The same states again, in another order: a state's plans are its own.
+        with torch.no_grad():
+            swapped = bridged.encode(observe(5)[torch.tensor([4, 0])])
+        assert torch.equal(swapped["plans"], context["plans"][[4, 0]])
+    finally:
+        source.close()

@@ -34,7 +34,7 @@ class _Anything(type):
 class _Hollow(ModuleType):
     """A module of which every name is a mock."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str):
         if name.startswith("__"):

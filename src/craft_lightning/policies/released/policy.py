@@ -1,7 +1,7 @@
 """What adapters of released policies share: the user's model as a frozen source of features, a head of ours on top."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -189,21 +189,27 @@ class ReleasedPolicy(PolicyAdapter):
         kept = STAND_IN if arguments.get("source") == STAND_IN else None
         return {**arguments, "source": kept}
 
+    def require_observed(self, fields: Collection[str]) -> None:
+        """Refuse worlds that do not give the inputs of the card, and that nothing in ``observation_inputs`` makes."""
+        self._refuse_missing([item.name for item in self.card.inputs if item.name not in fields])
+
     def _inputs(self, observation: Observation) -> dict[str, Tensor]:
-        inputs, missing = {}, []
+        inputs = {}
         for item in self.card.inputs:
             make = self.observation_inputs.get(item.name)
             value = make(observation) if make is not None else getattr(observation, item.name, None)
-            if value is None:
-                missing.append(item.name)
-            else:
+            if value is not None:
                 inputs[item.name] = value
+        self._refuse_missing([item.name for item in self.card.inputs if item.name not in inputs])
+        return inputs
+
+    def _refuse_missing(self, names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in self.observation_inputs]
         if missing:
             raise CraftError(
                 f"{self.card.name} needs {self.card.sensors()}, and the observations lack {', '.join(missing)}; drive "
                 "it where they come from, or say in observation_inputs how they are made"
             )
-        return inputs
 
     def _check(self, name: str, value: Tensor, batch: tuple[int, ...]) -> None:
         shape = tuple(value.shape)

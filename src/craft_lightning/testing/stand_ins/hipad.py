@@ -1,4 +1,4 @@
-"""A small model laid out like HiP-AD: ten groups of anchors, two classification branches, detections and their motion."""
+"""A small model laid out like HiP-AD: ten groups of anchors, two classification branches, moving detections."""
 
 from collections.abc import Mapping
 
