@@ -42,8 +42,8 @@ CARD = ModelCard(
     environment="gymnasium, timm, torch; runs on a current torch",
     beside="in process",
     notes=(
-        "It has no trajectory: an action is held over the horizon through the bicycle, which says less the longer it is.",
-        "Steering is positive to the right upstream: u of ours is 1 - u of theirs, so the concentrations change places.",
+        "It has no trajectory: an action is held over the horizon by the bicycle, which says less the longer it is.",
+        "Steering is positive to the right upstream: u of ours is 1 - u of theirs, so concentrations change places.",
         "Greedy driving takes the mean, as its evaluation does by default; its agent also offers Roach's mode.",
     ),
 )

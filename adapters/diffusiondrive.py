@@ -40,7 +40,7 @@ CARD = ModelCard(
     cameras=tuple(Camera(name, 1920, 1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
     notes=(
         "The denoiser is frozen: trajectories were rewarded as they were drawn, and stay with their states.",
-        "The noise is seeded, so a batch of states gives the same plans again; another batch size may not.",
+        "The noise is seeded and states are run one by one, so a state has the same plans in every batch.",
         "Fit the temperature before fine-tuning (calibrate_temperature): the logits are no log-probabilities.",
     ),
 )
@@ -64,6 +64,7 @@ class DiffusionDrive(ReleasedPolicy, ListedPolicy):
     family = "truncated diffusion (mode scores)"
     profiles = {"heads": ("plan_cls_branch",), "decoder": ("plan_cls_branch",)}  # noqa: RUF012 - ClassVar of the base
     prefixes = ("agent.", "_transfuser_model.")
+    one_by_one = True
     taps = {  # noqa: RUF012
         "features": f"{_BRANCH}:input.0",
         "plans": f"{_LAST}:output.0",

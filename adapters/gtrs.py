@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
+from craft_lightning.policies.metric_family import IMITATION, MetricVocabularyPolicy, ScoreFormula
 from craft_lightning.policies.released.attention import SteadyDecoderLayer
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, poses_to_poses
@@ -18,18 +19,20 @@ from craft_lightning.policies.vocabulary import Vocabulary
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
 from craft_lightning.structures import Context, Observation
 
-METRICS = {
-    "traffic_light_compliance": 0.1,
-    "no_at_fault_collisions": 0.1,
-    "drivable_area_compliance": 0.9,
-    "driving_direction_compliance": 0.2,
-}
-"""Weights of log-probabilities in the score that GTRS ranks its vocabulary by."""
+FORMULA = ScoreFormula(
+    imitation=0.03,
+    gates={
+        "traffic_light_compliance": 0.1,
+        "no_at_fault_collisions": 0.1,
+        "drivable_area_compliance": 0.9,
+        "driving_direction_compliance": 0.2,
+    },
+    mean={"time_to_collision_within_bound": 7.0, "ego_progress": 7.0, "lane_keeping": 3.0},
+    mean_weight=6.0,
+)
+"""The score that GTRS ranks its vocabulary by, up to a constant: its sum of three is a mean here."""
 
-WEIGHTED = {"time_to_collision_within_bound": 7.0, "ego_progress": 7.0, "lane_keeping": 3.0}
-"""Weights of probabilities in the logarithm that the score multiplies by 6."""
-
-IMITATION, TOGETHER = 0.03, 6.0
+_OURS = {"imi": IMITATION}
 
 CARD = ModelCard(
     name="GTRS (dense; Hydra-MDP has the same layout)",
@@ -62,7 +65,7 @@ CARD = ModelCard(
 )
 
 
-class GTRS(ReleasedPolicy, VocabularyPolicy):
+class GTRS(ReleasedPolicy, MetricVocabularyPolicy):
     """GTRS on top of the user's model: the transformer over the vocabulary and the eight heads are rebuilt here.
 
     Context of a state: the key features and the status code in half precision (0.5 MB at 1024 keys). The embedded
@@ -81,7 +84,7 @@ class GTRS(ReleasedPolicy, VocabularyPolicy):
     """
 
     card = CARD
-    family = "vocabulary (metric heads)"
+    formula = FORMULA
     profiles = {"heads": ("heads",), "decoder": ("transformer", "heads")}  # noqa: RUF012 - ClassVar of the base
     prefixes = ("agent.", "model.")
     taps = {  # noqa: RUF012
@@ -112,7 +115,7 @@ class GTRS(ReleasedPolicy, VocabularyPolicy):
         self.ahead = ahead
         layer = SteadyDecoderLayer(width, heads, hidden, 0.0, batch_first=True)
         self.transformer = nn.TransformerDecoder(layer, layers)
-        self.heads = nn.ModuleDict({name: score_mlp(width, hidden) for name in (*METRICS, *WEIGHTED)})
+        self.heads = nn.ModuleDict({name: score_mlp(width, hidden) for name in (*FORMULA.gates, *FORMULA.mean)})
         self.heads["imi"] = score_mlp(width, hidden, 3)
         self.register_buffer("embedded", torch.zeros(size, width))
         self.attach(source, weights)
@@ -164,15 +167,9 @@ class GTRS(ReleasedPolicy, VocabularyPolicy):
         states = {"keys": half_rounded(found["keys"]), "status": half_rounded(found["status"])}
         return Context({**states, "ego": observation.ego.float()}, batch_size=[len(observation.ego)])
 
-    def logits(self, context: Context) -> Tensor:
-        """Return the score [B, size] that GTRS ranks its vocabulary by."""
+    def raw(self, context: Context) -> dict[str, Tensor]:
+        """Return what the heads say, [B, size] each."""
         keys = full(context["keys"])
         features = self.transformer(self.embedded.expand(len(keys), -1, -1), keys) + full(context["status"])[:, None]
-        return score({name: head(features).squeeze(-1) for name, head in self.heads.items()})
+        return {_OURS.get(name, name): head(features).squeeze(-1) for name, head in self.heads.items()}
 
-
-def score(heads: Mapping[str, Tensor]) -> Tensor:
-    """Return GTRS' score of an entry (released inference code) from the logits [B, K] of its heads."""
-    together = sum(weight * heads[name].sigmoid() for name, weight in WEIGHTED.items())
-    separate = sum(weight * nn.functional.logsigmoid(heads[name]) for name, weight in METRICS.items())
-    return IMITATION * heads["imi"].log_softmax(-1) + separate + TOGETHER * torch.as_tensor(together).log()

@@ -91,8 +91,8 @@ CARD = ModelCard(
         )
     ),
     notes=(
-        "The released mode is the best of the 2 m path logits; the collision veto acts on bands alone, since the mode's "
-        "veto is written to another group's logits.",
+        "The released mode is the best of the 2 m path logits; the collision veto acts on bands alone, since that of "
+        "modes is written to another group's logits.",
         "Where all bands of a path collide the released agent clears the veto and stops: here the three bands become "
         "one plan that stands still.",
         "The agent's own factory has to answer the six outputs of head.onedecoder_head and pack its data containers.",

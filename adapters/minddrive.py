@@ -83,8 +83,8 @@ CARD = ModelCard(
         )
     ),
     notes=(
-        "What is trained here is a new layer on the hidden state at the action slot, added to the seven logits. Its own "
-        "fine-tuning trains LoRA (decision_expert) of the language model, which a bridge has no gradients for.",
+        "What is trained here is a new layer on the hidden state at the action slot, added to the seven logits. Their "
+        "own fine-tuning trains LoRA (decision_expert) of the language model, which a bridge has no gradients for.",
         "The factory answers hidden, action_logits, ego_fut_preds, pw_ego_fut_preds and path_command by these names.",
         "Its own KL is F.kl_div(theta, ref, log_target=True), KL(ref || theta): kl_teacher_student here.",
         "Its own fine-tuning drives in evaluation mode and trains with dropout 0.05; here both are in evaluation mode.",
@@ -168,7 +168,7 @@ class MindDrive(ReleasedPolicy, ListedPolicy):
         }
 
     def encode(self, observation: Observation) -> Context:
-        """Return ``hidden`` [B, width] in half precision, ``logits`` [B, 7], ``path``, ``speed``, ``token`` [B], ``ego``.
+        """Return ``hidden`` [B, width] in half precision, ``logits`` [B, 7], ``token`` [B], ``ego`` and geometry.
 
         ``path`` [B, 1 or 6, 20, 2] and ``speed`` [B, 7, 6] mean speeds of half a second.
         """

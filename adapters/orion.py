@@ -4,21 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 
 from craft_lightning.control_parameters import TrackerParameters
-from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
-from craft_lightning.policies.densities import gaussian_log_density, self_normalised
-from craft_lightning.policies.gaussian_family import GaussianPolicy
+from craft_lightning.policies.densities import gaussian_log_density
 from craft_lightning.policies.released.around import zero_linear
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
+from craft_lightning.policies.released.listed import ListedPolicy
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
-from craft_lightning.policies.sampled_family import checked_ids, listed
-from craft_lightning.structures import CandidateSet, Context, Observation
+from craft_lightning.structures import Context, Factor, Observation
 
 CARD = ModelCard(
     name="ORION",
@@ -55,18 +52,21 @@ CARD = ModelCard(
         )
     ),
     notes=(
-        "What is trained is a new layer on the planning token that moves mu and log sigma; the decoder is 8192 wide and "
-        "stays over there, so samples are drawn and decoded there.",
+        "What is trained is a new layer on the planning token that moves mu and log sigma; the decoder is 8192 wide "
+        "and stays over there, so samples are drawn and decoded there.",
         "The factory answers token, mean, log_sigma, samples [B, K + 1, 32] (the mean first) and plans "
         "[B, K + 1, 6, 2], positions of the commanded mode. Upstream's snapshot holds no code: the names are ours.",
-        "Samples are drawn from the released Gaussian, which is where the policy starts; what it has learnt meanwhile "
-        "counts as importance weights, so collect anew before they degenerate.",
+        "Decoded are samples of the released Gaussian, drawn with a fixed seed, state by state. In 32 dimensions the "
+        "mean outweighs them by far: fit the temperature first (calibrate_temperature).",
     ),
 )
 
 
-class Orion(ReleasedPolicy, GaussianPolicy):
-    """ORION on top of the user's model: samples of the released latent, weighed by the Gaussian that is learnt.
+class Orion(ReleasedPolicy, ListedPolicy):
+    """ORION on top of the user's model: pi = softmax(log N(z; mu, sigma) / temperature) over latents that it drew.
+
+    The released mean is listed first and the likeliest at the start; greedy driving is the released policy's until
+    something is learnt.
 
     Args:
         source: see ``ReleasedPolicy``.
@@ -80,6 +80,7 @@ class Orion(ReleasedPolicy, GaussianPolicy):
     card = CARD
     family = "gaussian latent"
     profiles = {"heads": ("law_head",), "decoder": ("law_head",)}  # noqa: RUF012 - ClassVar of the base
+    one_by_one = True
     taps = {name: f":output.{name}" for name in ("token", "mean", "log_sigma", "samples", "plans")}  # noqa: RUF012
 
     def __init__(
@@ -90,10 +91,8 @@ class Orion(ReleasedPolicy, GaussianPolicy):
         latent: int = 32,
         width: int = 4096,
     ) -> None:
-        super().__init__(samples, latent)
-        # Drawn where the model is.
-        self.proposal_noise = 0
-        self.width = width
+        super().__init__((Factor("sample", samples + 1),), (samples + 1,))
+        self.samples, self.latent, self.width = samples, latent, width
         self.law_head = zero_linear(width, 2 * latent)
         self.attach(source)
         self.eval()
@@ -122,9 +121,9 @@ class Orion(ReleasedPolicy, GaussianPolicy):
         """Return the expected shapes."""
         return {
             "token": (self.width,),
-            "mean": (self.dimensions,),
-            "log_sigma": (self.dimensions,),
-            "samples": (self.samples + 1, self.dimensions),
+            "mean": (self.latent,),
+            "log_sigma": (self.latent,),
+            "samples": (self.samples + 1, self.latent),
             "plans": (self.samples + 1, 6, 2),
         }
 
@@ -143,72 +142,15 @@ class Orion(ReleasedPolicy, GaussianPolicy):
         )
 
     def law(self, context: Context) -> Tensor:
-        """Return the released mu and log sigma, moved by what was learnt."""
+        """Return the released mu and log sigma, moved by what was learnt, [B, 2 D]."""
         return context["law"] + self.law_head(full(context["token"]))
 
-    def decode(self, context: Context, value: Tensor) -> Tensor:
-        """Return the poses of the samples that the model drew; it alone can decode others.
+    def logits(self, context: Context) -> Tensor:
+        """Return the log-density [B, K + 1] of the listed latents."""
+        return gaussian_log_density(self.law(context).unsqueeze(1), context["samples"])
 
-        Raises:
-            CraftError: other samples.
-
-        """
-        if value.shape[1] == 1:
-            # The centre of the law: its plan is that of the released mean, as near as can be had here.
-            return waypoints_to_poses(context["plans"][:, :1], self.card.dt, self.card.frame)
-        if value.shape != context["samples"].shape or not torch.equal(value, context["samples"]):
-            raise CraftError("Orion decodes no latents but those that its model drew; collect the states again")
-        return waypoints_to_poses(context["plans"], self.card.dt, self.card.frame)
-
-    @torch.no_grad()
-    def propose(self, context: Context, support: Tensor | None = None, noise: Tensor | None = None) -> CandidateSet:
-        """List the samples that the model drew, weighed by the present Gaussian.
-
-        Args:
-            context: what ``encode`` answered, B states.
-            support: [B, N, 1] numbers of the samples to list; None lists all.
-            noise: not used.
-
-        """
-        value = context["samples"]
-        states = len(value)
-        # Drawn from the released law, so that is what their ratios are taken to.
-        drawn_from = context["law"]
-        ids = torch.arange(self.samples + 1, device=value.device).view(1, -1, 1).expand(states, -1, 1)
-        mask = ids[..., 0] > 0
-        ratio = self.log_ratio(self.law(context).unsqueeze(1), drawn_from.unsqueeze(1), value)
-        everything = CandidateSet(
-            trajectories=self.decode(context, value),
-            ids=ids,
-            mask=mask,
-            log_probs=self_normalised(ratio, mask),
-            log_mass=value.new_zeros(states),
-            multiplicity=torch.ones_like(ids[..., 0]),
-            chosen=torch.full((states,), -1, device=value.device),
-            latent=TensorDict(
-                {
-                    "value": value,
-                    "law": drawn_from,
-                    "density": gaussian_log_density(self.law(context).unsqueeze(1), value),
-                },
-                batch_size=[states],
-            ),
-            batch_size=[states],
-        )
-        if support is None:
-            return everything
-        return listed(
-            everything, support, checked_ids(support.view(states, -1), self.samples + 1), ("value", "density")
-        )
-
-    def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Choose by ``noise``, or the sample that is densest under the present Gaussian where ``greedy``.
-
-        That is the released mean's plan until something is learnt; the mean that was learnt cannot be decoded here.
-        """
-        if not greedy:
-            return super().act(candidates, greedy, noise)
-        if candidates.latent is None:
-            raise CraftError("the candidates of Orion lack their densities; store them whole")
-        index = candidates.latent["density"].argmax(1)
-        return index, self.trajectories(candidates)[torch.arange(len(index), device=index.device), index]
+    def listed_plans(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the model decoded of its samples."""
+        plans = waypoints_to_poses(context["plans"], self.card.dt, self.card.frame)
+        ids = torch.arange(self.count, device=plans.device).view(1, -1, 1).expand(len(plans), -1, 1)
+        return ids, plans, torch.ones_like(ids[..., 0], dtype=torch.bool)

@@ -1,6 +1,6 @@
 """Adapters against the real modules of released projects, with random weights; skipped without checkouts.
 
-CRAFT_UPSTREAM names a folder with checkouts (SparseDriveV2, GTRS, DiffusionDrive, plant2, lead), and below it ``site``
+CRAFT_UPSTREAM names a folder with checkouts (SparseDriveV2, GTRS, DiffusionDrive, plant2, lead, carla_garage, simlingo), and below it ``site``
 with what they import beside this project's own dependencies (diffusers, einops, jaxtyping, beartype).
 """
 
@@ -18,11 +18,13 @@ from craft_lightning.adapters import gtrs as gtrs_module
 from craft_lightning.adapters.diffusiondrive import DiffusionDrive
 from craft_lightning.adapters.gtrs import GTRS
 from craft_lightning.adapters.plant2 import PlanT2
+from craft_lightning.adapters.simlingo import SimLingo
 from craft_lightning.adapters.sparsedrive_navsim import SparseDriveNavsim, log_score
-from craft_lightning.adapters.transfuser import TransFuserV6
+from craft_lightning.adapters.transfuser import TransFuserPlusPlus, TransFuserV6
 from torch import nn
 from torch.nn import functional
 
+from craft_lightning.policies.released.around import expected_speed
 from craft_lightning.policies.released.source import LocalModel
 from craft_lightning.structures import Observation
 
@@ -209,7 +211,9 @@ def test_gtrs(tmp_path):
         with torch.no_grad():
             answer = model._trajectory_head(keys, status)
         found = policy.logits(context)
-        torch.testing.assert_close(found, gtrs_module.score(answer), atol=2e-2, rtol=2e-3)
+        torch.testing.assert_close(
+            found, gtrs_module.FORMULA.score({**answer, "imitation": answer["imi"]}), atol=2e-2, rtol=2e-3
+        )
         assert torch.equal(found.argmax(1), answer["selected_indices"])
 
 
@@ -330,3 +334,59 @@ def test_tfv6():
         torch.testing.assert_close(policy.speed_head(context["feature"].float()), classes, atol=5e-3, rtol=5e-3)
         reached = (context["distance"][:, 0, -1] - context["distance"][:, 0, -2]) / 0.1
         torch.testing.assert_close(reached, scalar, atol=2e-2, rtol=2e-2)
+
+
+def test_simlingo():
+    folder = checkout("simlingo")
+    with imported([folder], ("simlingo_training.utils",)):
+        upstream = importlib.import_module("simlingo_training.models.adaptors.adaptors")
+        model = nn.Module()
+        model.adaptors = nn.Module()
+        model.adaptors.driving = stirred(upstream.DrivingAdaptor(64, predict_route_as_wps=True, speed_wps_mode="2d"))
+        hidden = 3.0 * torch.randn(2, 30, 64)
+
+        def forward(data):
+            found = model.adaptors.driving.get_predictions(hidden)
+            return found["speed_wps"], found["route"], ["", ""]
+
+        model.forward = forward
+        policy = SimLingo(LocalModel(model), width=64)
+        given(policy, {item.name: torch.zeros(2, 1) for item in policy.card.inputs})
+        context, candidates = driven(policy, 2)
+        speed, route, _ = forward(None)
+        assert speed.shape == (2, 10, 2)
+        torch.testing.assert_close(context["path"], route * torch.tensor([1.0, -1.0]))
+        torch.testing.assert_close(context["feature"].float(), hidden[:, :20].mean(1), atol=1e-2, rtol=1e-2)
+        # The released plan drives the way between the waypoints in their time.
+        first = speed[:, 0].norm(dim=-1) / 0.25
+        torch.testing.assert_close(context["distance"][:, 0, 0] / 0.1, first, atol=1e-3, rtol=1e-3)
+        assert torch.equal(policy.act(candidates, greedy=True)[1], candidates.trajectories[:, 0])
+
+
+def test_transfuser_plus_plus():
+    folder = checkout("carla_garage") / "team_code"
+    hollow = ("aim", "bev_encoder", "video_swin_transformer", "video_resnet", "data")
+    with imported([folder], hollow):
+        config = importlib.import_module("config").GlobalConfig()
+        config.image_architecture = config.lidar_architecture = "resnet18"
+        for name in ("use_semantic", "use_depth", "use_bev_semantic", "detect_boxes"):
+            setattr(config, name, False)
+        model = stirred(importlib.import_module("model").LidarCenterNet(config))
+        policy = TransFuserPlusPlus(LocalModel(model), speeds=tuple(config.target_speeds))
+        size = (1, config.lidar_resolution_height, config.lidar_resolution_width)
+        inputs = {
+            "0": 255 * torch.rand(2, 3, config.camera_height, config.camera_width),
+            "1": torch.rand(2, *size),
+            "2": torch.tensor([[10.0, 1.0], [20.0, -3.0]]),
+            "3": torch.tensor([[3.0], [6.0]]),
+            "4": torch.eye(6)[:2],
+        }
+        given(policy, inputs)
+        context, _ = driven(policy, 2)
+        with torch.no_grad():
+            _, classes, path, *_ = model(*inputs.values())
+        torch.testing.assert_close(context["path"], path * torch.tensor([1.0, -1.0]), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(policy.speed_head(context["feature"].float()), classes, atol=5e-3, rtol=5e-3)
+        wanted = expected_speed(classes, torch.tensor(config.target_speeds), 0.5)
+        reached = (context["distance"][:, 0, -1] - context["distance"][:, 0, -2]) / 0.1
+        torch.testing.assert_close(reached, wanted, atol=2e-2, rtol=2e-2)

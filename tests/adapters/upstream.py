@@ -34,7 +34,7 @@ class _Anything(type):
 class _Hollow(ModuleType):
     """A module of which every name is a mock."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str):
         if name.startswith("__"):
@@ -76,6 +76,8 @@ def imported(folders: list[Path], hollow: tuple[str, ...]) -> Iterator[None]:
     finally:
         sys.meta_path.remove(finder)
         sys.path[:] = path
+        # Several projects use the same names; what is installed beside them stays.
         for name in set(sys.modules) - before:
-            if name.split(".")[0] in ("navsim", "lead", "model", "nuplan", "agents") or finder.find_spec(name):
+            file = str(getattr(sys.modules[name], "__file__", None))
+            if finder.find_spec(name) or any(file.startswith(f"{folder}/") for folder in folders) or file == "None":
                 del sys.modules[name]

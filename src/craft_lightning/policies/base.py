@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -102,6 +102,17 @@ class PolicyAdapter(nn.Module, ABC):
 
         Returns:
             The candidates; ``chosen`` is -1.
+
+        """
+
+    def require_observed(self, fields: Collection[str]) -> None:
+        """Refuse worlds whose observations have not what the policy is given; asked before any world is started.
+
+        Args:
+            fields: fields of an ``Observation`` that the worlds fill.
+
+        Raises:
+            CraftError: something is missing.
 
         """
 

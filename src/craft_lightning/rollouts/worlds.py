@@ -26,6 +26,7 @@ from craft_lightning.rollouts.progress import DrivingProgress
 from craft_lightning.rollouts.rules import judging, named_rules
 from craft_lightning.rollouts.suites import Atlas, Suite, load_suite, load_suites, own_suite
 from craft_lightning.rollouts.worker import WorldOptions
+from craft_lightning.structures import Observation
 
 
 class WorldsDataModule(LightningDataModule):
@@ -329,7 +330,9 @@ class WorldsDataModule(LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise CraftError("the DataModule has no trainer; use it through Trainer.fit, validate, test or predict")
-        return trainer.lightning_module.adapter  # type: ignore[return-value]
+        policy: PolicyAdapter = trainer.lightning_module.adapter  # type: ignore[assignment]
+        policy.require_observed(tuple(Observation.__annotations__))
+        return policy
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the interpreter may be half gone; worlds also end with their parent

@@ -66,7 +66,7 @@ class ListedPolicy(PolicyAdapter):
     def spec(self) -> PlanSpec:
         """The global factors, with the stored temperature."""
         sizes = math.prod(factor.size for factor in self._factors)
-        support = "generated" if self.stores_geometry else "static" if sizes == self.count else "filtered"
+        support = "static" if sizes == self.count else "filtered"
         return PlanSpec(self.num_poses, self.dt, self._factors, support, False, float(self.temperature))
 
     @property

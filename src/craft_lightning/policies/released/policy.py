@@ -1,7 +1,7 @@
 """What adapters of released policies share: the user's model as a frozen source of features, a head of ours on top."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -47,6 +47,9 @@ class ReleasedPolicy(PolicyAdapter):
     call: ClassVar[tuple[str | None, ...]] = ("*",)
     blank: ClassVar[tuple[str, ...]] = ()
     """Entries of the model's inputs that are None."""
+
+    one_by_one: ClassVar[bool] = False
+    """Whether states are run singly: a model that draws noise then answers a state the same in every batch."""
 
     head_names: ClassVar[Mapping[str, str]] = {}
     prefixes: ClassVar[tuple[str, ...]] = ()
@@ -143,7 +146,7 @@ class ReleasedPolicy(PolicyAdapter):
                 f"{type(self).__name__} has no model to run; give the field source a LocalModel or a BridgedModel, or "
                 "call attach after loading a checkpoint"
             )
-        found = self.source.run(self._inputs(observation))
+        found = self._run(self._inputs(observation))
         device = next(iter(self.parameters())).device
         answers = {}
         for name in self._listening:
@@ -160,6 +163,17 @@ class ReleasedPolicy(PolicyAdapter):
             self._connect(self.taps)
         return answers
 
+    def _run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        assert self.source is not None  # the caller has looked
+        states = {len(value) for value in inputs.values()}
+        if not self.one_by_one or len(states) != 1:
+            return self.source.run(inputs)
+        parts = [
+            self.source.run({name: value[row : row + 1] for name, value in inputs.items()})
+            for row in range(states.pop())
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
     def _connect(self, taps: Mapping[str, str]) -> None:
         assert self.source is not None  # callers have looked
         self.source.connect(taps, self.call, self.blank)
@@ -175,21 +189,27 @@ class ReleasedPolicy(PolicyAdapter):
         kept = STAND_IN if arguments.get("source") == STAND_IN else None
         return {**arguments, "source": kept}
 
+    def require_observed(self, fields: Collection[str]) -> None:
+        """Refuse worlds that do not give the inputs of the card, and that nothing in ``observation_inputs`` makes."""
+        self._refuse_missing([item.name for item in self.card.inputs if item.name not in fields])
+
     def _inputs(self, observation: Observation) -> dict[str, Tensor]:
-        inputs, missing = {}, []
+        inputs = {}
         for item in self.card.inputs:
             make = self.observation_inputs.get(item.name)
             value = make(observation) if make is not None else getattr(observation, item.name, None)
-            if value is None:
-                missing.append(item.name)
-            else:
+            if value is not None:
                 inputs[item.name] = value
+        self._refuse_missing([item.name for item in self.card.inputs if item.name not in inputs])
+        return inputs
+
+    def _refuse_missing(self, names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in self.observation_inputs]
         if missing:
             raise CraftError(
                 f"{self.card.name} needs {self.card.sensors()}, and the observations lack {', '.join(missing)}; drive "
                 "it where they come from, or say in observation_inputs how they are made"
             )
-        return inputs
 
     def _check(self, name: str, value: Tensor, batch: tuple[int, ...]) -> None:
         shape = tuple(value.shape)

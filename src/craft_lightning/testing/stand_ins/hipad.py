@@ -1,4 +1,4 @@
-"""A small model laid out like HiP-AD: ten groups of anchors, two classification branches, detections and their motion."""
+"""A small model laid out like HiP-AD: ten groups of anchors, two classification branches, moving detections."""
 
 from collections.abc import Mapping
 
@@ -62,6 +62,8 @@ class _Decoder(nn.Module):
             classes.append(scores.squeeze(-1).unsqueeze(1))
         seen = self.detect(images)
         boxes, kinds, motion_class, motion = seen.split([11, 9, 1, 12], -1)
+        # Few of them are sure, so that few bands are vetoed.
+        kinds = kinds - 3.0
         # Centres about the ego, sizes as logarithms of metres, a heading of unit length.
         centre = 20.0 * torch.tanh(boxes[..., :2]) + torch.tensor([0.0, 12.0])
         size = torch.tensor([1.8, 4.5, 1.6]).log().expand(*centre.shape[:-1], 3)
