@@ -27,15 +27,17 @@ _OF_VEHICLES, _OF_WALKERS = (_PLACE, _ANGLE, _SPEED, _PULL), (_PLACE, _ANGLE, _S
 _THROTTLE_SCALE, _BRAKE_SCALE = 4.0, 8.0
 # SUMO lets a pedestrian jump where pavements of a converted town do not meet; such a one leaves the world instead [m].
 LONGEST_STEP = 1.5
-# Columns of motion that hold over a whole step of SUMO's.
-_HELD = [WZ, AX, AY]
+_MIRRORED = np.array([1.0, -1.0])
 # Columns of the table: what stays (metres from the place that SUMO gives back to the centre, half length, half width,
 # height of the origin), motion at the end of SUMO's step and at the tick before, what else a row tells.
 _BACK, _LENGTH, _WIDTH, _UP = range(4)
 _END, _BETWEEN = slice(4, 19), slice(19, 34)
 _RATE, _CURVATURE = 34, 35
 _SHOWN = slice(36, 39)  # a vehicle's throttle, steering and brake; a walker's direction
+_THROTTLE, _BRAKE, _DIRECTION = 36, 38, slice(36, 38)
 _END_X, _COLUMNS = 4, 39
+
+_OF_SHAPE = np.array([_END_X + X, _END_X + Y, _END_X + YAW, _LENGTH, _WIDTH, _RATE, _CURVATURE])
 
 
 def follow_walker(name: str) -> None:
@@ -147,37 +149,40 @@ class MovedRows:
             for one in map(vehicles.__getitem__, self.names[:count])
         ]
         told += [(*one[_PLACE], one[_ANGLE], one[_SPEED], 0.0) for one in map(walkers.__getitem__, self.names[count:])]
-        place_x, place_y, angle, speed, pull = np.array(told).T
-        before = table[:, _END].copy()
-        yaw = (angle + 90.0) % 360.0 - 180.0
+        found = np.array(told)
+        yaw = (found[:, 2] + 90.0) % 360.0 - 180.0
         radians = np.radians(yaw)
-        cos, sin = np.cos(radians), np.sin(radians)
+        ahead = np.empty((len(found), 2))
+        np.cos(radians, out=ahead[:, 0])
+        np.sin(radians, out=ahead[:, 1])
+        speed, pull = found[:, 3], found[:, 4]
+        before, end = table[:, _END].copy(), table[:, _END]
         fresh = np.isnan(before[:, X])
         turned = (yaw - before[:, YAW] + 180.0) % 360.0 - 180.0
         turned[fresh] = 0.0
-        end = table[:, _END]
-        end[:, X] = place_x - table[:, _BACK] * cos
-        end[:, Y] = -place_y - table[:, _BACK] * sin
+        end[:, X:Z] = found[:, :2] * _MIRRORED - table[:, _BACK, None] * ahead
         end[:, Z] = table[:, _UP]
         if not world.town.flat:
             end[:, Z] += world.town.ground_many(end[:, :2])
         end[:, YAW] = yaw
-        end[:, VX], end[:, VY] = speed * cos, speed * sin
+        end[:, VX : VY + 1] = found[:, 3, None] * ahead
         end[:, WZ] = turned / step
-        end[:, AX], end[:, AY] = pull * cos, pull * sin
+        end[:, AX : AY + 1] = found[:, 4, None] * ahead
         if ticks > 1:
             between = 0.5 * (before + end)
-            between[fresh] = end[fresh]
-            between[fresh, X:Z] -= delta * end[fresh, VX : VX + 2]
+            if fresh.any():
+                between[fresh] = end[fresh]
+                between[fresh, X:Z] -= delta * end[fresh, VX : VY + 1]
             between[:, YAW] = (yaw - 0.5 * turned + 180.0) % 360.0 - 180.0
-            between[:, _HELD] = end[:, _HELD]
+            between[:, WZ:] = end[:, WZ:]
             table[:, _BETWEEN] = between
         table[:, _RATE] = speed
         table[:, _CURVATURE] = np.radians(turned) / np.maximum(speed * step, 0.05)
-        pull = pull[:count]
-        table[:count, 36] = np.minimum(np.maximum(pull / _THROTTLE_SCALE, 0.0), 1.0)
-        table[:count, 38] = np.minimum(np.maximum(-pull / _BRAKE_SCALE, 0.0), 1.0)
-        table[count:, 36], table[count:, 37] = cos[count:], sin[count:]
+        table[:count, _THROTTLE] = np.minimum(np.maximum(pull[:count] / _THROTTLE_SCALE, 0.0), 1.0)
+        table[:count, _BRAKE] = np.minimum(np.maximum(pull[:count] / -_BRAKE_SCALE, 0.0), 1.0)
+        if count == len(found):
+            return gone
+        table[count:, _DIRECTION] = ahead[count:]
         far = np.abs(end[count:, :2] - before[count:, :2]).sum(1) > LONGEST_STEP
         if far.any():
             gone |= {self._actors[count + row].id for row in far.nonzero()[0].tolist()}
@@ -209,8 +214,8 @@ class MovedRows:
             rows["direction"][self._index[count:]] = table[count:, _SHOWN]
             rows["walk_speed"][self._index[count:]] = table[count:, _RATE]
 
-    def shapes(self) -> np.ndarray:
-        """Return [N, 7] x, y, yaw [rad], half length, half width, speed, curvature of vehicles, for ``yielding``."""
-        table = self._table[: self.vehicles]
-        x, y, yaw = table[:, _END][:, [X, Y, YAW]].T
-        return np.column_stack([x, y, np.radians(yaw), table[:, [_LENGTH, _WIDTH, _RATE, _CURVATURE]]])
+    def shapes(self, rows: np.ndarray) -> np.ndarray:
+        """Return [n, 7] of the vehicles in ``rows``: x, y, yaw [rad], half length, half width, speed, curvature."""
+        shapes = self._table[rows[:, None], _OF_SHAPE]
+        shapes[:, 2] = np.radians(shapes[:, 2])
+        return shapes

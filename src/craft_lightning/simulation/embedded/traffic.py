@@ -12,7 +12,7 @@ from craft_lightning.simulation.embedded.pedestrians import Pedestrians
 from craft_lightning.simulation.embedded.state import PROP, VEHICLE, WALKER, Actor
 from craft_lightning.simulation.embedded.streets import Streets, random_way, read_streets
 from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
-from craft_lightning.simulation.embedded.yielding import HARD_BRAKE, speed_caps
+from craft_lightning.simulation.embedded.yielding import HARD_BRAKE, speed_caps, within_look
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.world import World
@@ -252,24 +252,28 @@ class Traffic:
     def _yield(self, delta: float) -> None:
         """Let vehicles brake for bodies that SUMO does not know."""
         bodies = self._bodies()
-        if (not bodies and not self._restrained) or not self.rows.vehicles:
+        if not self.rows.vehicles or not (bodies or self._restrained):
             return
-        caps = np.full(self.rows.vehicles, np.inf)
-        traffic = self.rows.shapes()
+        names = self.rows.names
+        near, free = np.zeros(0, np.int64), self._restrained
         if bodies:
-            caps = speed_caps(traffic, np.array([_shape(actor) for actor in bodies]))
-        speeds = traffic[:, 5]
-        # A vehicle that may go much faster than it does needs no restraint.
-        for row in np.flatnonzero(caps < speeds + 3.0):
-            name = self.rows.names[row]
-            if name in self._held:
-                continue
-            if name not in self._restrained:
-                self._restrained.add(name)
-                libsumo.vehicle.setSpeedMode(name, MAY_BRAKE_HARD)
-            libsumo.vehicle.setSpeed(name, max(float(caps[row]), float(speeds[row]) - HARD_BRAKE * delta, 0.0))
-        free = {self.rows.names[row] for row in np.flatnonzero(caps >= speeds + 3.0)}
-        for name in sorted(self._restrained & free):
+            shapes = np.array([_shape(actor) for actor in bodies])
+            near = np.flatnonzero(within_look(self.rows.xy(), shapes[:, :2]))
+        if len(near):
+            traffic = self.rows.shapes(near)
+            caps, speeds = speed_caps(traffic, shapes), traffic[:, 5]
+            # A vehicle that may go much faster than it does needs no restraint.
+            tight = caps < speeds + 3.0
+            for row in np.flatnonzero(tight).tolist():
+                name = names[near[row]]
+                if name in self._held:
+                    continue
+                if name not in self._restrained:
+                    self._restrained.add(name)
+                    libsumo.vehicle.setSpeedMode(name, MAY_BRAKE_HARD)
+                libsumo.vehicle.setSpeed(name, max(float(caps[row]), float(speeds[row]) - HARD_BRAKE * delta, 0.0))
+            free = self._restrained - {names[row] for row in near[tight].tolist()}
+        for name in sorted(free):
             self._restrained.discard(name)
             if name not in self._held:
                 _let_go(name)
