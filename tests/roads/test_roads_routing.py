@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from craft_lightning.errors import CraftError
+from craft_lightning.roads.generate import generate_routes
 from craft_lightning.roads.kinds import DRIVING
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.routing import RoutePlanner
@@ -166,3 +167,19 @@ def test_bench2drive_routes_are_planned_as_published(shared, town):
         away = [abs(route.project(x, y, 0, len(route.s))[2]) for x, y, _ in config.waypoints]
         assert np.median(away) < 0.6
         assert max(away) < 5.0
+
+
+def test_projection_passes_over_no_nearer_piece(planner, network):
+    route = planner.plan_route(generate_routes(network, 1, 3)[0])
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        index = int(rng.integers(len(route.s) - 1))
+        x, y = route.xy[index] + rng.normal(0.0, rng.choice([0.5, 5.0, 40.0]), 2)
+        begin, window = int(rng.integers(len(route.s) - 1)), int(rng.choice([1, 30, len(route.s)]))
+        found = route.project(x, y, begin, window)
+        pieces = range(max(0, begin - 5), min(len(route.s) - 2, begin + window) + 1)
+        start, step = route.xy[:-1][pieces], np.diff(route.xy, axis=0)[pieces]
+        share = ((([x, y] - start) * step).sum(1) / (step**2).sum(1)).clip(0.0, 1.0)
+        gap = np.hypot(*([x, y] - start - share[:, None] * step).T)
+        assert abs(found[2]) == pytest.approx(gap.min())
+        assert gap[found[0] - pieces[0]] == pytest.approx(gap.min())

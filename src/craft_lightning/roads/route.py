@@ -47,12 +47,14 @@ class Route:
         return frozenset(self.legal_s)
 
     @functools.cached_property
-    def _lists(self) -> tuple[list[tuple[float, float, float, float, float]], list[float]]:
-        """Every segment as x, y, step in x and in y and the square of its length; arc lengths of the points."""
+    def _lists(self) -> tuple[list[tuple[float, float, float, float, float]], list[float], float]:
+        """Every segment as x, y, step in x and in y and the square of its length; arc lengths; longest ones a metre."""
         xs, ys = self.xy[:, 0].tolist(), self.xy[:, 1].tolist()
         steps = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:], strict=False)]
         pieces = [(x, y, dx, dy, dx * dx + dy * dy) for x, y, (dx, dy) in zip(xs, ys, steps, strict=False)]
-        return pieces, self.s.tolist()
+        longest = max(math.sqrt(piece[4]) for piece in pieces)
+        # A little fewer, for rounding.
+        return pieces, self.s.tolist(), 0.999 / longest
 
     @functools.cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,12 +77,13 @@ class Route:
             positive to the left).
 
         """
-        pieces, ss = self._lists
+        pieces, ss, pieces_a_metre = self._lists
         last = len(pieces) - 1
         begin = max(0, min(from_index, last) - _BACK)
         end = min(last, from_index + window)
         best, best_index, best_along = math.inf, begin, 0.0
-        for index in range(begin, end + 1):
+        index = begin
+        while index <= end:
             x0, y0, dx, dy, square = pieces[index]
             ex, ey = x - x0, y - y0
             along = (ex * dx + ey * dy) / square
@@ -89,6 +92,10 @@ class Route:
             distance = ex * ex + ey * ey
             if distance < best:
                 best, best_index, best_along = distance, index, along
+                index += 1
+            else:
+                # The next piece can be nearer by a piece's length at most, so those that cannot be nearest are passed.
+                index += 1 + int((math.sqrt(distance) - math.sqrt(best)) * pieces_a_metre)
         index = best_index
         x0, y0, dx, dy, _ = pieces[index]
         side = dx * (y - y0) - dy * (x - x0)

@@ -17,6 +17,7 @@ from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.criteria_speed import BackgroundSpeed
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.intentions import Intention
+from craft_lightning.simulation.lookout import Lookout, touching
 from craft_lightning.simulation.observation import observe
 from craft_lightning.simulation.places import Place, Places
 from craft_lightning.simulation.recorder import MotionRecorder
@@ -29,11 +30,9 @@ from craft_lightning.simulation.stage import (
     TRAFFIC_SOURCES,
     background_vehicles,
     blocking_vehicles,
-    nearby,
     set_weather,
     spawn_ego,
     spawn_traffic,
-    touching,
     wheelbase_of,
 )
 from craft_lightning.simulation.stop_signs import StopZone
@@ -202,6 +201,7 @@ class RouteEpisode:
         self._plan: np.ndarray | None = None
         self._scenarios: list[Scenario] = []
         self._heard: dict[int, int] = {}  # verdicts taken of each scenario
+        self._lookout = Lookout()
         self._background: BackgroundSpeed | None = None
         self._recorder: MotionRecorder | None = None
         self._steer = 0.0
@@ -338,7 +338,11 @@ class RouteEpisode:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
                 self._control(throttle, self._steer, brake)
             frame = self.session.tick()
-            view = self.reader.read() if tick == ticks - 1 else self.reader.read_light()
+            if tick == ticks - 1:
+                view = self.reader.read()
+            else:
+                self.reader.watch = self._lookout.watched((tick + 1) * TICK_SECONDS, self._scenarios)
+                view = self.reader.read_light()
             self._check_frame(view, frame)
             self._play(view)
             contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
@@ -389,9 +393,11 @@ class RouteEpisode:
         """Tick the scenarios that are not over and watch their actors."""
         for scenario in self._scenarios:
             if not scenario.finished:
+                acts = scenario.due
                 scenario.tick(view)
-                self.reader.watch |= scenario.actor_ids
-                self._hear(scenario)
+                if acts:
+                    self._lookout.play(scenario.actor_ids)
+                    self._hear(scenario)
 
     def _clear_the_way(self) -> None:
         """Remove background vehicles that block a standing ego, where the protocol does."""
@@ -452,7 +458,7 @@ class RouteEpisode:
     def _look(self) -> None:
         """Prepare the light reads until the next full one."""
         played: set[int] = set().union(*(scenario.actor_ids for scenario in self._scenarios))
-        self.reader.watch = nearby(self.view) | played
+        self._lookout.look(self.view, played)
         if self._background is not None:
             self._background.watch(background_vehicles(self.view, played))
         self.reader.watch_signals = self.criteria.lights.near(self.criteria.progress.s)

@@ -108,35 +108,6 @@ def wheelbase_of(ego: Any, length: float) -> float:
     return 0.6 * length
 
 
-def touching(view: WorldView, margin: float = 0.15) -> bool:
-    """Whether any actor of a view is within ``margin`` metres of the ego's box (never a miss, rarely a false alarm)."""
-    ego = view.ego
-    if len(view) < 2:
-        return False
-    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
-    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
-    reach_x, reach_y = 0.5 * view.length[ego] + margin, 0.5 * view.width[ego] + margin
-    near = (abs(dx * cos + dy * sin) < reach_x + 12.0) & (abs(dy * cos - dx * sin) < reach_y + 12.0)
-    near &= abs(view.z - view.z[ego]) < 3.0
-    near[ego] = False
-    for row in near.nonzero()[0]:
-        turn = float(view.yaw[row] - view.yaw[ego])
-        c, s = abs(math.cos(turn)), abs(math.sin(turn))
-        half_x = 0.5 * (view.length[row] * c + view.width[row] * s)
-        half_y = 0.5 * (view.length[row] * s + view.width[row] * c)
-        forward, left = dx[row] * cos + dy[row] * sin, dy[row] * cos - dx[row] * sin
-        if abs(forward) < reach_x + half_x and abs(left) < reach_y + half_y:
-            return True
-    return False
-
-
-def nearby(view: WorldView, radius: float = 25.0) -> set[int]:
-    """Return the ids of the actors within ``radius`` metres of the ego: those it may meet before the next decision."""
-    rows = view.others
-    gap = (view.x[rows] - view.x[view.ego]) ** 2 + (view.y[rows] - view.y[view.ego]) ** 2
-    return {int(actor) for actor in view.ids[rows[gap < radius * radius]]}
-
-
 def background_vehicles(view: WorldView, played: set[int]) -> list[int]:
     """Return the ids of the vehicles and cycles that are neither the ego nor a scenario's.
 

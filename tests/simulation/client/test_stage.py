@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from craft_lightning.conventions import AGENT_WALKER
-from craft_lightning.simulation.stage import nearby, spawn_traffic, touching, wheelbase_of
+from craft_lightning.simulation.lookout import Lookout, nearby, touching, until_touching
+from craft_lightning.simulation.stage import spawn_traffic, wheelbase_of
 
 EGO = (0.0, 0.0, 0.3, 5.0)
 
@@ -47,6 +48,33 @@ def test_what_is_parked_underground_touches_nobody(make_view):
 
 def test_nearby(make_view):
     assert nearby(make_view(EGO, (20.0, 0.0, 0.0, 0.0), (0.0, -30.0, 0.0, 0.0))) == {2}
+
+
+def test_nobody_touches_the_ego_before_its_bound(make_view):
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        x, y, yaw, speed = rng.uniform([-20.0, -20.0, -3.0, 0.0], [20.0, 20.0, 3.0, 15.0]).tolist()
+        ((bound, actor),) = until_touching(make_view(EGO, (x, y, yaw, speed)))
+        assert actor == 2
+        for seconds in np.arange(0.0, min(bound, 0.5), 0.05):
+            ahead = EGO[3] * seconds + 4.0 * seconds**2  # both speed up, and the other drifts towards the ego
+            ego = (ahead * math.cos(EGO[2]), ahead * math.sin(EGO[2]), *EGO[2:])
+            way = speed * seconds + 4.0 * seconds**2
+            side = -math.copysign(1.5 * seconds, y)
+            other = (x + way * math.cos(yaw), y + way * math.sin(yaw) + side, yaw, speed)
+            assert not touching(make_view(ego, other))
+
+
+def test_light_reads_watch_who_could_touch_and_the_neighbours_where_a_scenario_acts(make_view):
+    lookout = Lookout()
+    view = make_view(EGO, beside(7.0, 0.0), beside(0.0, 18.0), beside(80.0, 0.0))
+    lookout.look(view, played={4})
+    idle, acting = SimpleNamespace(due=False), SimpleNamespace(due=True)
+    assert lookout.watched(0.05, [idle]) == {4}
+    assert lookout.watched(0.45, [idle]) == {2, 4}
+    assert lookout.watched(0.05, [idle, acting]) == {2, 3, 4}
+    lookout.play({9})
+    assert lookout.watched(0.05, [idle]) == {4, 9}
 
 
 def test_wheelbase_from_wheels_in_centimetres():

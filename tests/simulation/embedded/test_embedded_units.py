@@ -94,12 +94,12 @@ def test_contacts_are_three_dimensional_and_come_once():
     motion[3, 0] = 30.0
     extents = np.tile(np.array([2.0, 1.0, 0.75], np.float32), (4, 1))
     centre, solid = np.full(4, 0.75, np.float32), np.ones(4, bool)
-    found = find_contacts([0, 1], motion, extents, centre, solid)
+    found = find_contacts([0, 1], motion, extents, np.hypot(extents[:, 0], extents[:, 1]), centre, solid)
     assert [(contact.first, contact.second) for contact in found] == [(0, 1)]
     assert found[0].depth == pytest.approx(1.0)
     assert found[0].normal == pytest.approx((-1.0, 0.0))
     solid[1] = False
-    assert find_contacts([0, 1], motion, extents, centre, solid) == []
+    assert find_contacts([0, 1], motion, extents, np.hypot(extents[:, 0], extents[:, 1]), centre, solid) == []
 
 
 # ---- the bicycle ---------------------------------------------------------------------------------------------------

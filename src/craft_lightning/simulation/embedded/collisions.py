@@ -28,7 +28,12 @@ class Contact:
 
 
 def find_contacts(
-    asked: list[int], motion: np.ndarray, extents: np.ndarray, centre_z: np.ndarray, solid: np.ndarray
+    asked: list[int],
+    motion: np.ndarray,
+    extents: np.ndarray,
+    reach: np.ndarray,
+    centre_z: np.ndarray,
+    solid: np.ndarray,
 ) -> list[Contact]:
     """Return the contacts of the bodies ``asked`` about with any solid body, each pair once, in order of rows.
 
@@ -38,26 +43,27 @@ def find_contacts(
         asked: rows of the bodies to test against all.
         motion: [N, >=5] x, y, z, pitch, yaw, ... of all actors.
         extents: [N, 3] half sizes.
+        reach: [N] half diagonals of the boxes in the plane.
         centre_z: [N] height of the box's centre over the actor's origin.
         solid: [N] bool, takes part.
 
     """
     rows = [row for row in asked if solid[row]]
-    if not rows or int(solid.sum()) < 2:
+    if not rows:
         return []
-    x, y, z = motion[:, 0], motion[:, 1], motion[:, 2] + centre_z
-    reach = np.hypot(extents[:, 0], extents[:, 1])
+    # The plane first: hardly anybody is near, and few numbers are left for the rest.
+    place = motion[:, :2]
     contacts: list[Contact] = []
     done: set[tuple[int, int]] = set()
     for row in rows:
-        near = (
-            solid
-            & (np.abs(x - x[row]) < reach + reach[row])
-            & (np.abs(y - y[row]) < reach + reach[row])
-            & (np.abs(z - z[row]) < extents[:, 2] + extents[row, 2])
-        )
+        near = np.abs(place - place[row]).max(1) < reach + reach[row]
+        near &= solid
         near[row] = False
-        for other in np.flatnonzero(near).tolist():
+        for other in near.nonzero()[0].tolist():
+            if abs(_middle(motion, centre_z, other) - _middle(motion, centre_z, row)) >= float(
+                extents[other, 2] + extents[row, 2]
+            ):
+                continue
             if (other, row) in done:
                 continue
             done.add((row, other))
@@ -65,6 +71,10 @@ def find_contacts(
             if found is not None:
                 contacts.append(Contact(row, other, *found))
     return contacts
+
+
+def _middle(motion: np.ndarray, centre_z: np.ndarray, row: int) -> float:
+    return float(motion[row, 2] + centre_z[row])
 
 
 Box = tuple[float, float, float, float, float]

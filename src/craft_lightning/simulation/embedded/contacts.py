@@ -28,7 +28,7 @@ def resolve(world: "World") -> list[SensorEvent]:
     state = world.state
     actors = state.actors
     asked = [actors.index[actor_id] for actor_id in state.driven]
-    contacts = find_contacts(asked, actors.rows["motion"], actors.extents, actors.centre_z, actors.solid)
+    contacts = find_contacts(asked, actors.rows["motion"], actors.extents, actors.reach, actors.centre_z, actors.solid)
     events: list[SensorEvent] = []
     for contact in contacts:
         first, second = actors.order[contact.first], actors.order[contact.second]
@@ -90,6 +90,7 @@ def occupied(actors: ActorTable, actor: Actor) -> bool:
     """Tell whether an actor that is not in the table yet would overlap a solid body of it."""
     motion = np.vstack([actors.rows["motion"], np.array(actor.motion, np.float32)[None]])
     extents = np.vstack([actors.extents, np.array(actor.extent, np.float32)[None]])
+    reach = np.append(actors.reach, np.float32(np.hypot(*actor.extent[:2])))
     centre = np.append(actors.centre_z, np.float32(actor.box_centre[2]))
     solid = np.append(actors.solid, True)
-    return bool(find_contacts([len(actors)], motion, extents, centre, solid))
+    return bool(find_contacts([len(actors)], motion, extents, reach, centre, solid))

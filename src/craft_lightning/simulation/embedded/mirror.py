@@ -11,7 +11,7 @@ import math
 
 import libsumo
 
-from craft_lightning.simulation.embedded.state import VEHICLE, YAW, Actor, X, Y, Z
+from craft_lightning.simulation.embedded.state import VEHICLE, VX, VY, YAW, Actor, X, Y, Z
 from craft_lightning.simulation.embedded.town import TownAssets
 
 # On a lane: the centre of the box inside the lane (and a bit), heading along it.
@@ -45,13 +45,13 @@ class Mirror:
         self._checked: dict[int, tuple[float, float, float, bool]] = {}
         self._count = 0
 
-    def follow(self, driven: list[Actor]) -> None:
-        """Bring all mirrors to where their vehicles are; to be called before every step of SUMO's."""
+    def follow(self, driven: list[Actor], lead: float) -> None:
+        """Bring all mirrors to where their vehicles will be in ``lead`` seconds; to be called before every step."""
         for actor in driven:
             if actor.kind != VEHICLE:
                 continue
             if self._on_lane(actor):
-                self._move(actor)
+                self._move(actor, lead)
             else:
                 self.drop(actor.id)
 
@@ -83,7 +83,7 @@ class Mirror:
         self._checked[actor.id] = (x, y, yaw, fits)
         return fits
 
-    def _move(self, actor: Actor) -> None:
+    def _move(self, actor: Actor, lead: float) -> None:
         name = self.names.get(actor.id)
         if name is None:
             self._count += 1
@@ -94,7 +94,7 @@ class Mirror:
             libsumo.vehicle.setSpeedMode(name, 0)
             libsumo.vehicle.setLaneChangeMode(name, 0)
             self.names[actor.id] = name
-        x, y, angle = bumper(actor)
+        x, y, angle = bumper(actor, lead)
         try:
             libsumo.vehicle.moveToXY(name, "", -1, x, y, angle, 2, MAPPING_REACH)
         except libsumo.TraCIException:
@@ -103,14 +103,14 @@ class Mirror:
             self.loose.add(actor.id)
 
 
-def bumper(actor: Actor) -> tuple[float, float, float]:
-    """Return SUMO's x, y [m] of the middle of the front bumper and its angle [deg]."""
-    yaw = math.radians(actor.motion[YAW])
-    half = actor.extent[0]
+def bumper(actor: Actor, lead: float = 0.0) -> tuple[float, float, float]:
+    """Return SUMO's x, y [m] of the middle of the front bumper ``lead`` seconds from now, and its angle [deg]."""
+    motion, half = actor.motion, actor.extent[0]
+    yaw = math.radians(motion[YAW])
     return (
-        actor.motion[X] + half * math.cos(yaw),
-        -(actor.motion[Y] + half * math.sin(yaw)),
-        (actor.motion[YAW] + 90.0) % 360.0,
+        motion[X] + lead * motion[VX] + half * math.cos(yaw),
+        -(motion[Y] + lead * motion[VY] + half * math.sin(yaw)),
+        (motion[YAW] + 90.0) % 360.0,
     )
 
 

@@ -153,7 +153,9 @@ class ActorTable:
     Attributes:
         order: the actors.
         rows: [N] of dtype ``wire.ROW``, what goes into the snapshot.
+        vehicles: the same memory as ``wire.VEHICLE_ROW``.
         extents: [N, 3] float32 half sizes.
+        reach: [N] float32 half diagonal in the plane.
         centre_z: [N] float32 height of the box's centre over the origin.
         solid: [N] bool, takes part in collisions.
         version: grows when actors come or go, for caches.
@@ -165,6 +167,8 @@ class ActorTable:
         self.order: list[Actor] = []
         self.index: dict[int, int] = {}
         self.rows = np.zeros(0, wire.ROW)
+        self.vehicles = self.rows.view(wire.VEHICLE_ROW)
+        self.reach = np.zeros(0, np.float32)
         self.extents = np.zeros((0, 3), np.float32)
         self.centre_z = np.zeros(0, np.float32)
         self.solid = np.zeros(0, bool)
@@ -172,6 +176,7 @@ class ActorTable:
         self._room = 0
         self._rows = self.rows
         self._extents = self.extents
+        self._reach = self.reach
         self._centre_z = self.centre_z
         self._solid = self.solid
 
@@ -195,6 +200,7 @@ class ActorTable:
         self._rows[row]["state"] = wire.STATE_ACTIVE
         self._rows[row]["motion"] = actor.motion
         self._extents[row] = actor.extent
+        self._reach[row] = np.hypot(*self._extents[row, :2])
         self._centre_z[row] = actor.box_centre[2]
         self._solid[row] = actor.kind in (VEHICLE, WALKER, PROP) and actor.collisions
         self._trim(row + 1)
@@ -205,7 +211,7 @@ class ActorTable:
         count = int(keep.sum())
         if count == len(self.order):
             return
-        for store in (self._rows, self._extents, self._centre_z, self._solid):
+        for store in (self._rows, self._extents, self._reach, self._centre_z, self._solid):
             store[:count] = store[: len(self.order)][keep]
         self.order = [actor for actor in self.order if actor.id not in actor_ids]
         self.by_id = {actor.id: actor for actor in self.order}
@@ -228,7 +234,7 @@ class ActorTable:
 
     def _grow(self) -> None:
         self._room = max(64, 2 * self._room)
-        for name in ("_rows", "_extents", "_centre_z", "_solid"):
+        for name in ("_rows", "_extents", "_reach", "_centre_z", "_solid"):
             old = getattr(self, name)
             new = np.zeros((self._room, *old.shape[1:]), old.dtype)
             new[: len(self.order)] = old[: len(self.order)]
@@ -236,7 +242,9 @@ class ActorTable:
 
     def _trim(self, count: int) -> None:
         self.rows, self.extents = self._rows[:count], self._extents[:count]
+        self.vehicles = self.rows.view(wire.VEHICLE_ROW)
         self.centre_z, self.solid = self._centre_z[:count], self._solid[:count]
+        self.reach = self._reach[:count]
         self.version += 1
 
 

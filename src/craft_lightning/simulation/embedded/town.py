@@ -34,6 +34,7 @@ MIN_FAR_SIDE, MAX_FAR_SIDE = 6.0, 60.0
 FAR_SIDE_BEYOND = 1.0
 
 DRIVING = 1
+_CELL = 4.0  # m a side of the squares whose nearest lanes are remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,7 @@ class TownAssets:
         self._half_width = 0.5 * network.width[driving]
         self._speed = np.repeat(network.lane_speed, np.diff(network.lane_start))[driving]
         self._tree = cKDTree(self._xy)
+        self._candidates: dict[tuple[int, int], np.ndarray] = {}
         self.flat = bool(np.abs(self._z).max() < 0.05)
         self.spawn_points = _spawn_points(network)
         self.lights = _lights(network)
@@ -99,14 +101,30 @@ class TownAssets:
         """Return the height of the nearest driving lane [m]."""
         if self.flat:
             return 0.0
-        _, nearest = self._tree.query((x, y))
-        return float(self._z[nearest])
+        return float(self._z[self._nearest(x, y)[1]])
 
     def ground_many(self, xy: np.ndarray) -> np.ndarray:
         """Return [N] heights of the nearest driving lanes [m] for [N, 2] places."""
         if self.flat or len(xy) == 0:
             return np.zeros(len(xy))
         return self._z[self._tree.query(xy)[1]]
+
+    def _nearest(self, x: float, y: float) -> tuple[float, int]:
+        """Return the distance and the index of the nearest point of a driving lane.
+
+        The tree is asked once a cell for all points that can be nearest to a place in it: most places are near one that
+        was asked about before, and a single question to the tree costs many times more than a look at those.
+        """
+        cell = (math.floor(x / _CELL), math.floor(y / _CELL))
+        candidates = self._candidates.get(cell)
+        if candidates is None:
+            middle = ((cell[0] + 0.5) * _CELL, (cell[1] + 0.5) * _CELL)
+            reach = float(self._tree.query(middle)[0]) + math.sqrt(2.0) * _CELL + 1e-6
+            candidates = self._candidates[cell] = np.sort(self._tree.query_ball_point(middle, reach))
+        apart = self._xy[candidates] - (x, y)
+        squares = apart[:, 0] * apart[:, 0] + apart[:, 1] * apart[:, 1]
+        best = int(squares.argmin())
+        return math.sqrt(squares[best]), int(candidates[best])
 
     def lane_at(self, x: float, y: float) -> tuple[float, float, float, float]:
         """Return what the nearest driving lane is like at a place.
@@ -115,8 +133,8 @@ class TownAssets:
             Metres to its centre, half its width [m], its yaw [deg, CARLA's frame], its speed limit [m/s].
 
         """
-        distance, nearest = self._tree.query((x, y))
-        return float(distance), float(self._half_width[nearest]), float(self._yaw[nearest]), float(self._speed[nearest])
+        distance, nearest = self._nearest(x, y)
+        return distance, float(self._half_width[nearest]), float(self._yaw[nearest]), float(self._speed[nearest])
 
 
 def _spawn_points(network: RoadNetwork) -> np.ndarray:

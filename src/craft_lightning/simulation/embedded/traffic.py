@@ -7,12 +7,12 @@ import numpy as np
 
 from craft_lightning.simulation.embedded import drivers
 from craft_lightning.simulation.embedded.mirror import Mirror
+from craft_lightning.simulation.embedded.moved_rows import MovedRows
 from craft_lightning.simulation.embedded.pedestrians import Pedestrians
 from craft_lightning.simulation.embedded.state import PROP, VEHICLE, WALKER, Actor
 from craft_lightning.simulation.embedded.streets import Streets, random_way, read_streets
 from craft_lightning.simulation.embedded.traffic_options import TrafficOptions
-from craft_lightning.simulation.embedded.vehicle_rows import VehicleRows
-from craft_lightning.simulation.embedded.yielding import HARD_BRAKE, speed_caps
+from craft_lightning.simulation.embedded.yielding import HARD_BRAKE, speed_caps, within_look
 
 if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.world import World
@@ -26,6 +26,9 @@ RESPAWN_CLEAR_OF_CLIENTS = 70.0
 PATIENCE = 1.0
 RESPAWN_EVERY = 20  # ticks between two looks for missing vehicles
 YIELD_EVERY = 2  # ticks between two looks for bodies that SUMO does not know
+# SUMO's steps span two ticks that are no longer than this [s]: its drivers and pedestrians decide ten times a second,
+# and the tick in between shows them half-way.
+HALVED_TICK = 0.051
 EDGES_OF_A_WAY = 120
 # SUMO's speed modes: all rules; all but the limit on braking, for emergencies.
 ALL_RULES, MAY_BRAKE_HARD = 31, 27
@@ -46,7 +49,7 @@ class Traffic:
         self.controller = 0
         self.options = TrafficOptions(vehicles=0)
         self.random = np.random.default_rng(0)
-        self.rows = VehicleRows()
+        self.rows = MovedRows()
         self.pedestrians = Pedestrians(self)
         self._pending: dict[str, tuple[str, float]] = {}  # put into SUMO but not on the road yet: blueprint, until when
         self._held: dict[str, int] = {}  # hit vehicles and until which tick they stand
@@ -55,6 +58,10 @@ class Traffic:
         self._tick = 0
         self.streets: Streets = read_streets()
         self.mirror = Mirror(world.town, self.streets.edges[0])
+        self._ticks = self._ticks_of_a_step()
+
+    def _ticks_of_a_step(self) -> int:
+        return 2 if self.world.delta <= HALVED_TICK else 1
 
     # ---- beginning and end ---------------------------------------------------------------------------------------
 
@@ -83,13 +90,14 @@ class Traffic:
         self._pending.clear()
         self._held.clear()
         self._restrained.clear()
-        return set(self.rows.actor_ids()) | self.pedestrians.actor_ids()
+        return self.rows.actor_ids()
 
     def _fill(self) -> None:
         world, options = self.world, self.options
         delta = world.delta
         self.random = np.random.default_rng([options.seed, 0x7AFF1C])
-        world.sumo.load(world.town.net, delta, options.seed % (1 << 31))
+        self._ticks = self._ticks_of_a_step()
+        world.sumo.load(world.town.net, delta * self._ticks, options.seed % (1 << 31))
         self.mirror = Mirror(world.town, self.streets.edges[0])
         self._tick = 0
         self.rows.clear()
@@ -102,46 +110,78 @@ class Traffic:
         world.board.reset({name: float(self.random.random() * 200.0) for name in world.board.plans})
         self._put_in(options.vehicles, START_CLEAR_OF_CLIENTS)
         self.pedestrians.put_in(options.walkers)
-        for _ in range(round(options.warmup / delta)):
-            world.board.advance(delta)
-            self.step(delta)
+        self._warm_up(options.warmup)
         self._clear_clients(delta)
+
+    def _warm_up(self, seconds: float) -> None:
+        """Let ``seconds`` pass that nobody sees."""
+        world, step = self.world, self._ticks * self.world.delta
+        left = round(seconds / step)
+        while left > 0:
+            # Where there is nobody to yield to, one must know who is where only when missing ones are looked for.
+            unread = 0 if self._bodies() else min(left - 2, RESPAWN_EVERY // self._ticks - 1)
+            for _ in range(unread):
+                world.board.advance(step)
+                self._advance()
+            if unread > 0:
+                self._tick += unread * self._ticks
+                self.rows.forget_places()
+                left -= unread
+            world.board.advance(step)
+            for _ in range(self._ticks):
+                self.step(world.delta)
+            left -= 1
 
     def _clear_clients(self, delta: float) -> None:
         """Move vehicles that came close to a client's body during the warm-up elsewhere."""
         for _ in range(3):
             close = self._near_clients(self.rows.xy(), CLEAR_OF_CLIENTS)
-            names = [name for name, near in zip(self.rows.names, close, strict=True) if near]
+            names = [name for name, near in zip(self.rows.names, close, strict=False) if near]
             if not names:
                 return
             gone = {self.rows.actor_of(name) for name in names}
             self.world.destroy_quietly(gone)
             self._put_in(len(names), START_CLEAR_OF_CLIENTS)
-            self.world.board.advance(delta)
-            self.step(delta)
+            for _ in range(self._ticks):
+                self.world.board.advance(delta)
+                self.step(delta)
 
     # ---- the step ------------------------------------------------------------------------------------------------
 
     def step(self, delta: float) -> None:
-        """Advance SUMO by one tick and bring the actors up to date."""
+        """Advance traffic by one tick and bring the actors up to date; SUMO makes its step at its first tick."""
         world = self.world
-        driven = [world.state.actors.by_id[actor_id] for actor_id in world.state.driven]
-        self.mirror.follow(driven)
-        if self._held:
-            self._release()
-        libsumo.simulationStep()
+        gone: set[int] = set()
+        if self._tick % self._ticks == 0:
+            self._advance()
+            if self.controller:
+                gone = self.rows.read(world, delta, self._ticks)
         self._tick += 1
         if not self.controller:
             return
-        self._adopt()
-        gone = self.rows.read(world, delta)
-        gone |= self.pedestrians.read(delta)
         if gone:
             world.destroy_quietly(gone)
+        end = self._tick % self._ticks == 0
+        self.rows.show(world, end)
         if self._tick % YIELD_EVERY == 0:
-            self._yield(driven, YIELD_EVERY * delta)
+            self._yield(YIELD_EVERY * delta)
         if self._tick % RESPAWN_EVERY == 0:
             self._keep_up()
+
+    def _advance(self) -> None:
+        """Let SUMO make a step, and take in whom it put on the road."""
+        # At the end of the step clients' vehicles will be ahead of where they are now.
+        self.mirror.follow(self._driven(), (self._ticks - 1) * self.world.delta)
+        if self._held:
+            self._release()
+        libsumo.simulationStep()
+        if self.controller:
+            self._adopt()
+            self.pedestrians.adopt()
+
+    def _driven(self) -> list[Actor]:
+        state = self.world.state
+        return [state.actors.by_id[actor_id] for actor_id in state.driven]
 
     def _adopt(self) -> None:
         """Make actors of the vehicles that SUMO put on the road in this step."""
@@ -161,7 +201,7 @@ class Traffic:
         for name in [name for name, (_, until) in self._pending.items() if until < now]:
             del self._pending[name]
             libsumo.vehicle.remove(name)
-        missing = self.options.vehicles - len(self.rows.names) - len(self._pending)
+        missing = self.options.vehicles - self.rows.vehicles - len(self._pending)
         if missing > 0:
             self._put_in(missing, RESPAWN_CLEAR_OF_CLIENTS)
         self.pedestrians.keep_up()
@@ -204,28 +244,36 @@ class Traffic:
 
     # ---- what clients do to traffic ------------------------------------------------------------------------------
 
-    def _yield(self, driven: list[Actor], delta: float) -> None:
+    def _bodies(self) -> list[Actor]:
+        """Return the bodies that SUMO does not know."""
+        bodies = [actor for actor in self._driven() if actor.kind == WALKER or actor.id in self.mirror.loose]
+        return bodies + self.world.props()
+
+    def _yield(self, delta: float) -> None:
         """Let vehicles brake for bodies that SUMO does not know."""
-        bodies = [actor for actor in driven if actor.kind == WALKER or actor.id in self.mirror.loose]
-        bodies += self.world.props()
-        if (not bodies and not self._restrained) or not self.rows.names:
+        bodies = self._bodies()
+        if not self.rows.vehicles or not (bodies or self._restrained):
             return
-        caps = np.full(len(self.rows.names), np.inf)
-        traffic = self.rows.shapes(self.world)
+        names = self.rows.names
+        near, free = np.zeros(0, np.int64), self._restrained
         if bodies:
-            caps = speed_caps(traffic, np.array([_shape(actor) for actor in bodies]))
-        speeds = traffic[:, 5]
-        # A vehicle that may go much faster than it does needs no restraint.
-        for row in np.flatnonzero(caps < speeds + 3.0):
-            name = self.rows.names[row]
-            if name in self._held:
-                continue
-            if name not in self._restrained:
-                self._restrained.add(name)
-                libsumo.vehicle.setSpeedMode(name, MAY_BRAKE_HARD)
-            libsumo.vehicle.setSpeed(name, max(float(caps[row]), float(speeds[row]) - HARD_BRAKE * delta, 0.0))
-        free = {self.rows.names[row] for row in np.flatnonzero(caps >= speeds + 3.0)}
-        for name in sorted(self._restrained & free):
+            shapes = np.array([_shape(actor) for actor in bodies])
+            near = np.flatnonzero(within_look(self.rows.xy(), shapes[:, :2]))
+        if len(near):
+            traffic = self.rows.shapes(near)
+            caps, speeds = speed_caps(traffic, shapes), traffic[:, 5]
+            # A vehicle that may go much faster than it does needs no restraint.
+            tight = caps < speeds + 3.0
+            for row in np.flatnonzero(tight).tolist():
+                name = names[near[row]]
+                if name in self._held:
+                    continue
+                if name not in self._restrained:
+                    self._restrained.add(name)
+                    libsumo.vehicle.setSpeedMode(name, MAY_BRAKE_HARD)
+                libsumo.vehicle.setSpeed(name, max(float(caps[row]), float(speeds[row]) - HARD_BRAKE * delta, 0.0))
+            free = self._restrained - {names[row] for row in near[tight].tolist()}
+        for name in sorted(free):
             self._restrained.discard(name)
             if name not in self._held:
                 _let_go(name)
@@ -254,7 +302,6 @@ class Traffic:
                 self._held.pop(name, None)
                 self._restrained.discard(name)
             else:
-                self.pedestrians.remove(actor_id)
                 self.mirror.forget(actor_id)
 
 

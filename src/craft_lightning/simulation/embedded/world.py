@@ -185,23 +185,24 @@ class World:
         return self._snapshot() if stream == self.snapshots else None
 
     def _write_driven(self, actor: Actor) -> None:
-        row = self.state.actors.rows[self.state.actors.index[actor.id]]
-        row["motion"] = actor.motion
+        actors = self.state.actors
         if actor.kind == VEHICLE:
-            control = actor.control
-            row["control"] = (control.throttle, control.steer, control.brake)
-            row["hand_brake"], row["reverse"] = control.hand_brake, control.reverse
-            row["manual_gear"] = control.manual_gear
-            row["gear"] = control.gear if control.manual_gear else _gear(actor)
-            row["speed_limit"] = 3.6 * actor.speed_limit
             x, y = actor.motion[X], actor.motion[Y]
             if abs(x - actor.looked_from[0]) + abs(y - actor.looked_from[1]) > actor.look_after:
                 (actor.near_light, free), actor.looked_from = self.board.light_at(actor), (x, y)
                 actor.look_after = max(free - LIGHT_LOOK_AFTER, LIGHT_LOOK_AFTER)
-            row["has_light"], row["near_light"] = actor.near_light != 0, actor.near_light
             # Without a light CARLA's vehicles report green.
-            row["near_light_state"] = self.board.lights[actor.near_light].state if actor.near_light else wire.GREEN
+            shows = self.board.lights[actor.near_light].state if actor.near_light else wire.GREEN
+            control = actor.control
+            actors.vehicles[actors.index[actor.id]] = (
+                *(actor.id, wire.STATE_ACTIVE, actor.motion, (control.throttle, control.steer, control.brake)),
+                *(control.hand_brake, control.reverse, control.manual_gear),
+                *(control.gear if control.manual_gear else _gear(actor), 3.6 * actor.speed_limit),
+                *(shows, actor.near_light != 0, actor.near_light),
+            )
         else:
+            row = actors.rows[actors.index[actor.id]]
+            row["motion"] = actor.motion
             row["direction"], row["walk_speed"] = actor.walk.direction, actor.walk.speed
             row["jump"] = actor.walk.jump
 

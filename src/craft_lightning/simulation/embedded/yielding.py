@@ -17,6 +17,13 @@ COMFORT_BRAKE = 3.5  # m/s2
 HARD_BRAKE = 8.0  # m/s2, what a vehicle can do when something appears late
 INTERVAL = 0.1  # s between two calls
 SLOWEST_REACH = 2.0  # m/s assumed for when a vehicle reaches a body
+_REACH = LOOK_AHEAD + 10.0  # m in x and in y beyond which a body is out of sight
+
+
+def within_look(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
+    """Return [N] bool, which vehicles at [N, 2] have any body at [M, 2] so near that it may matter to them."""
+    near: np.ndarray = (np.abs(traffic[:, None] - bodies[None]).max(-1) < _REACH).any(1)
+    return near
 
 
 def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
@@ -32,7 +39,7 @@ def speed_caps(traffic: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     """
     # Most pairs are far apart: only those within reach of each other are looked at.
     apart = np.abs(traffic[:, None, :2] - bodies[None, :, :2]).max(-1)
-    rows, columns = np.nonzero(apart < LOOK_AHEAD + 10.0)
+    rows, columns = np.nonzero(apart < _REACH)
     caps = np.full(len(traffic), np.inf)
     if len(rows) == 0:
         return caps

@@ -166,13 +166,18 @@ class Scenario:
         """Return where the scenario's vehicles will go, by actor id, for whoever is privileged to know."""
         return {}
 
+    @property
+    def due(self) -> bool:
+        """Whether the next tick is one at which it looks around and acts."""
+        return not self.finished and (self._ticks + 1) % _TICKS_PER_STEP == 0
+
     def tick(self, view: WorldView) -> None:
         """Play on; call it after every tick of the world with the view of that tick.
 
         The tree runs every ``TRACKER_SECONDS``, as the ego's tracker does; controls are held in between.
 
         Args:
-            view: light or complete; it must hold the ego, and should hold ``actor_ids``.
+            view: light or complete; it must hold the ego, and where ``due`` it should hold ``actor_ids``.
 
         """
         self._ticks += 1
