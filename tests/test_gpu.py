@@ -9,6 +9,7 @@ from craft_lightning.objectives.distillation import SelfDistillation
 from craft_lightning.objectives.policy_gradient import ProximalPolicy
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.residual import GroundedResidual
+from craft_lightning.testing.__main__ import example_of, registered_adapters
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 from craft_lightning.testing.transitions import SyntheticDataModule, random_observation
 
@@ -50,3 +51,21 @@ def test_a_fit_on_a_gpu_is_a_fit_on_a_cpu(losses):
     with torch.no_grad():
         mine, theirs = (policy.propose(policy.encode(states)).log_probs for policy in (module.adapter, gpu_policy))
     torch.testing.assert_close(theirs.exp(), mine.exp(), rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("name", registered_adapters())
+def test_every_adapter_drives_and_scores_on_a_gpu(name):
+    policy = example_of(registered_adapters()[name]).set_trainable("heads").cuda()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        context = policy.encode(random_observation(4, generator).to("cuda"))
+        noise = torch.rand(4, policy.proposal_noise, generator=generator).cuda()
+        candidates = policy.propose(context, noise=noise)
+        candidates.chosen, plan = policy.act(candidates, greedy=True)
+    assert plan.is_cuda
+    assert torch.isfinite(plan).all()
+    joint = policy.score(context, candidates).joint
+    kept = candidates.mask
+    torch.testing.assert_close(joint[kept], candidates.log_probs[kept], rtol=0, atol=1e-4)
+    joint[kept].clamp_min(-30.0).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in policy.trainable_parameters().values() if p.grad is not None)

@@ -66,7 +66,8 @@ class ExportPolicy(Callback):
         """Write the files."""
         policy, data = _policy(pl_module), _data(trainer)
         held_out = data.held_out_batch()
-        policy.eval()
+        # Lightning brings the module back from its device a moment later anyway.
+        policy.cpu().eval()
         with torch.no_grad():
             context = policy.encode(held_out.observation)
             if self.greedy_probability is not None:
