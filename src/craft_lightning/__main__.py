@@ -114,22 +114,18 @@ def _import_torchmetrics() -> None:
     torchmetrics asks for the installed version while it is imported; here the answer is that there is none. Its text
     metrics then say so in this process; policies import transformers themselves when one that needs it is built.
     """
-    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import PackageNotFoundError, version
+    from unittest import mock
 
     import lightning_utilities.core.imports as versions
-
-    known = versions._version
 
     def hidden(name: str) -> str:
         if name == "transformers":
             raise PackageNotFoundError(name)
-        return known(name)
+        return version(name)
 
-    versions._version = hidden
-    try:
+    with mock.patch.object(versions, "_version", hidden):
         import torchmetrics  # noqa: F401
-    finally:
-        versions._version = known
 
 
 def _require_recipes(words: Sequence[str]) -> None:

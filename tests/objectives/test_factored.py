@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from craft_lightning.errors import CraftError
 from craft_lightning.module import CraftModule
@@ -198,7 +199,7 @@ def moved() -> tuple[CandidateSet, FactorLogProbs, torch.Tensor]:
 def test_ratios_of_every_level(level):
     candidates, outputs, _ = moved()
     index = candidates.log_probs.argmax(1, keepdim=True)
-    new, old = factored.leveled_log_probs(level, outputs, candidates, index)
+    new, old = factored.levelled_log_probs(level, outputs, candidates, index)
     total = (outputs.joint - candidates.log_probs).gather(1, index).squeeze(1)
     torch.testing.assert_close((new - old).sum(-1).squeeze(1), total)
     taken = factored.at_level(level, (new - old).squeeze(1), torch.ones(STATES).double(), lambda rho, a: rho * a)
@@ -214,13 +215,10 @@ def test_ratios_of_every_level(level):
 
 def test_behaviour_factors_of_a_sampling_policy_come_first():
     candidates, outputs, _ = moved()
-    candidates.latent = None
     stored = torch.randn(STATES, PATHS * SPEEDS, 2).double()
-    from tensordict import TensorDict
-
     candidates.latent = TensorDict({"factors": stored}, batch_size=[STATES])
     index = torch.full((STATES, 1), 3)
-    new, old = factored.leveled_log_probs("token", outputs, candidates, index)
+    new, old = factored.levelled_log_probs("token", outputs, candidates, index)
     assert torch.equal(old[:, 0], stored[:, 3])
     assert torch.equal(new[:, 0], outputs.factors[:, 3])
 
@@ -230,7 +228,7 @@ def test_an_unmoved_policy_has_the_proxy_gradient_at_every_level(level, scale):
     values = logits(1).requires_grad_()
     candidates, outputs = distribution(values, 0.4)
     index = torch.arange(PATHS * SPEEDS).expand(STATES, -1)
-    new, old = factored.leveled_log_probs(level, outputs, candidates, index)
+    new, old = factored.levelled_log_probs(level, outputs, candidates, index)
     advantage = logits(5).masked_fill(~candidates.mask, 0.0)
     loss = group_relative_loss(new, old, candidates.log_probs, advantage, candidates.mask, level=level)
     found = torch.autograd.grad(loss, values, retain_graph=True)[0]
@@ -254,7 +252,7 @@ def test_factor_advantages_telescope_and_keep_the_gradient():
             mean = (weights[state, own] * advantage[state, own]).sum() / weights[state, own].sum()
             torch.testing.assert_close(parts[state, own, 0], mean.expand(int(own.sum())))
     index = torch.arange(PATHS * SPEEDS).expand(STATES, -1)
-    new, before = factored.leveled_log_probs("factor", outputs, candidates, index)
+    new, before = factored.levelled_log_probs("factor", outputs, candidates, index)
     loss = group_relative_loss(new, before, old, parts, mask, level="factor")
     found = torch.autograd.grad(loss, values, retain_graph=True)[0]
     exact = torch.autograd.grad(functional.expected_advantage_loss(outputs.joint, advantage, mask), values)[0]

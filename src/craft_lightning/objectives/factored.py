@@ -119,7 +119,7 @@ def prefix_masses(log_probs: Tensor, ids: Tensor, mask: Tensor, index: Tensor) -
     return torch.stack(masses, -1)
 
 
-def leveled_log_probs(
+def levelled_log_probs(
     level: RatioLevel, outputs: FactorLogProbs, candidates: CandidateSet, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return log-probabilities [B, J, F'] under the student and under the policy that drove, for a ratio at a level.
@@ -141,10 +141,9 @@ def leveled_log_probs(
     if candidates.latent is not None and "factors" in candidates.latent.keys():  # noqa: SIM118 - not a dictionary
         rows = index.unsqueeze(-1).expand(-1, -1, candidates.ids.shape[-1])
         return outputs.factors.gather(1, rows), candidates.latent["factors"].gather(1, rows)
-    return tuple(  # type: ignore[return-value]
-        masses.diff(dim=-1, prepend=torch.zeros_like(masses[..., :1]))
-        for masses in (prefix_masses(log_probs, candidates.ids, mask, index) for log_probs in (outputs.joint, old))
-    )
+    new, before = (prefix_masses(log_probs, candidates.ids, mask, index) for log_probs in (outputs.joint, old))
+    start = torch.zeros_like(before[..., :1])
+    return new.diff(dim=-1, prepend=start), before.diff(dim=-1, prepend=start)
 
 
 def at_level(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner
-from craft_lightning.objectives.factored import RatioLevel, check_level, factor_advantages, leveled_log_probs
+from craft_lightning.objectives.factored import RatioLevel, check_level, factor_advantages, levelled_log_probs
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.surrogates import group_relative_loss
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
@@ -52,7 +52,7 @@ class GroupRelative(CounterfactualProxy):
         """Return the clipped group objective of the mini-batch."""
         mask, old = candidates.mask, candidates.log_probs
         everyone = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-        new_parts, old_parts = leveled_log_probs(self.ratio_level, outputs, candidates, everyone)
+        new_parts, old_parts = levelled_log_probs(self.ratio_level, outputs, candidates, everyone)
         advantage = batch.advantage
         if self.factor_advantage:
             advantage = factor_advantages(advantage, old, candidates.ids, mask)

@@ -12,7 +12,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
 from craft_lightning.objectives.critic import critic_of
 from craft_lightning.objectives.executed import ExecutedReward, executed_reward
-from craft_lightning.objectives.factored import RatioLevel, at_level, check_level, leveled_log_probs
+from craft_lightning.objectives.factored import RatioLevel, at_level, check_level, levelled_log_probs
 from craft_lightning.objectives.functional import clipped_surrogate, clipped_value_loss
 from craft_lightning.objectives.returns import discounted_sums, generalised_advantages
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
@@ -79,7 +79,7 @@ class ExecutedPolicyGradient(LossCallback):
         """Return minus the mean clipped surrogate over usable transitions."""
         kept = batch.notes[self.name]
         chosen = candidates.chosen[:, None]
-        new, old = leveled_log_probs(self.ratio_level, outputs, candidates, chosen)
+        new, old = levelled_log_probs(self.ratio_level, outputs, candidates, chosen)
         log_ratio = (new - old).squeeze(1)
         clipped = functools.partial(clipped_surrogate, clip=self.clip, dual_clip=None)
         surrogate = at_level(self.ratio_level, log_ratio, kept["advantage"], clipped)

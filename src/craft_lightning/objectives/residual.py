@@ -8,7 +8,7 @@ from torch import Tensor
 
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
-from craft_lightning.objectives.factored import RatioLevel, check_level, leveled_log_probs
+from craft_lightning.objectives.factored import RatioLevel, check_level, levelled_log_probs
 from craft_lightning.objectives.returns import EventPenalties, event_reward, grounded_returns
 from craft_lightning.objectives.surrogates import grounded_residual_loss
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
@@ -96,7 +96,7 @@ class GroundedResidual(LossCallback):
                 f"losses.{self.name}: candidates.chosen is -1 in rollout {int(batch.rollout[row])}; "
                 "record the executed index when collecting"
             )
-        log_prob, old = (part.squeeze(1) for part in leveled_log_probs(self.ratio_level, outputs, candidates, chosen))
+        log_prob, old = (part.squeeze(1) for part in levelled_log_probs(self.ratio_level, outputs, candidates, chosen))
         ratio = (log_prob.detach() - old).exp()
         self.report(
             module,

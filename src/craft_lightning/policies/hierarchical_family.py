@@ -223,10 +223,10 @@ class HierarchicalPolicy(PolicyAdapter):
 
 
 def _refuse_another_grid(module: HierarchicalPolicy, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    parts = [state.get(f"{prefix}{name}") for name in ("path_table", "speed_table", "top_speed")]
-    if module.vocabulary_hash is None or any(part is None for part in parts):
+    names = [f"{prefix}{name}" for name in ("path_table", "speed_table", "top_speed")]
+    if module.vocabulary_hash is None or not state.keys() >= set(names):
         return
-    paths, speeds, top_speed = (part.detach().cpu() for part in parts)
+    paths, speeds, top_speed = (state[name].detach().cpu() for name in names)
     found = PlanGrid(paths, speeds, float(top_speed), module.dt).hash
     if found != module.vocabulary_hash:
         raise CraftError(

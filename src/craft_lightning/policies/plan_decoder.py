@@ -46,7 +46,9 @@ class PlanDecoder(nn.Module):
         self.at_speed = nn.Linear(width, width, bias=False)
         self.along = nn.Linear(_SAMPLES * channels, width, bias=False) if pieces else None
 
-    def forward(self, tokens: Tensor, paths: Tensor, speeds: Tensor, distance: Tensor, raster: Tensor | None) -> tuple:
+    def forward(
+        self, tokens: Tensor, paths: Tensor, speeds: Tensor, distance: Tensor, raster: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return features of the paths [B, P, width] and of the pairs [B, P, V, width].
 
         Args:

@@ -1,5 +1,7 @@
 """A two-factor policy small enough for unit tests."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,7 +50,7 @@ class TinyHierarchicalPolicy(HierarchicalPolicy):
         self.set_grid(fan_grid(paths, speeds, num_poses))
 
     @classmethod
-    def example(cls) -> "TinyHierarchicalPolicy":
+    def example(cls) -> Self:
         """Return an instance; the grid comes with it."""
         return cls()
 
