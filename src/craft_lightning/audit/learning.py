@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -55,7 +55,7 @@ class LearningAudit(Callback):
     def __init__(self) -> None:
         self.figures: dict[str, float] = {}
 
-    def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Measure while the graph of the terms is alive."""
         latest = pl_module.latest
         if latest is None or self.figures or not isinstance(latest.batch, Transition):
@@ -66,18 +66,18 @@ class LearningAudit(Callback):
             "support_mass": latest.candidates.log_mass.exp().mean(),
             **gradient_shares(latest.terms, pl_module),
         }
-        for proxy in trainer.callbacks:  # type: ignore[attr-defined]
+        for proxy in trainer.callbacks:
             if isinstance(proxy, CounterfactualProxy) and proxy.weight > 0.0:
-                grids = trainer.datamodule.grids  # type: ignore[attr-defined]
+                grids = trainer.datamodule.grids
                 returns = proxy.returns(latest.batch, pl_module, grids)
                 parameters = list(pl_module.adapter.trainable_parameters().values())
-                found |= junk_sensitivity(latest.outputs.joint, returns, mask, parameters, proxy.floor)
+                found.update(junk_sensitivity(latest.outputs.joint, returns, mask, parameters, proxy.floor))
                 break
         self.figures = {name: float(value) for name, value in found.items()}
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Take over what the proxy has logged of its own."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in trainer.callbacks:
             if isinstance(callback, CounterfactualProxy):
                 for name in _PROXY:
                     value = trainer.callback_metrics.get(f"{callback.name}/{name}")

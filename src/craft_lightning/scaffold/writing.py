@@ -110,8 +110,9 @@ def _folder() -> Path:
 
 
 def _render(template: str, words: dict[str, object]) -> str:
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    environment = Environment(undefined=StrictUndefined, **options)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     return environment.from_string((_folder() / template).read_text(encoding="utf-8")).render(words)
 
 

@@ -59,8 +59,8 @@ def measure(subject: Subject, seconds: float = 0.5) -> dict[str, Any]:
     subject.reset()
     spec = adapter.spec
     trainable = {}
-    for profile in (*subject.profiles, "all"):
-        parameters = adapter.set_trainable(profile).trainable_parameters()  # type: ignore[arg-type]
+    for profile in subject.every_profile[:-1]:
+        parameters = adapter.set_trainable(profile).trainable_parameters()
         trainable[profile] = sum(parameter.numel() for parameter in parameters.values())
     subject.reset()
     table = adapter.trajectories(found).expand(subject.states, -1, -1, -1)

@@ -100,6 +100,11 @@ class Subject:
         return cast(list[Profile], [name for name in type(self.adapter).profiles if name not in ("all", "none")])
 
     @property
+    def every_profile(self) -> list[Profile]:
+        """All profiles that a policy must take: its own, "all" and "none"."""
+        return [*self.profiles, "all", "none"]
+
+    @property
     def profile(self) -> Profile:
         """The profile under which most checks run: the widest of fine-tuning."""
         offered = self.profiles

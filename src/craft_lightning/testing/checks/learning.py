@@ -21,10 +21,10 @@ def profile_names(subject: Subject, profile: Profile) -> set[str]:
 def profiles(subject: Subject) -> None:
     """Every profile selects exactly the parameters that the class declares for it."""
     require(
-        {"heads", "decoder"} & set(subject.profiles),
+        bool({"heads", "decoder"} & set(subject.profiles)),
         "profiles names neither 'heads' nor 'decoder'; recipes train one of them",
     )
-    for profile in (*subject.profiles, "all", "none"):
+    for profile in subject.every_profile:
         subject.adapter.set_trainable(profile)
         found, wanted = set(subject.adapter.trainable_parameters()), profile_names(subject, profile)
         extra, missing = found - wanted, wanted - found
@@ -38,7 +38,7 @@ def profiles(subject: Subject) -> None:
 def gradients(subject: Subject) -> None:
     """A gradient reaches every module of the profile and nothing outside; fine-tuning detaches the context."""
     adapter = subject.adapter
-    for profile in (*subject.profiles, "all", "none"):
+    for profile in subject.every_profile:
         adapter.zero_grad(set_to_none=True)
         adapter.set_trainable(profile).eval()
         allowed = profile_names(subject, profile)
@@ -110,7 +110,8 @@ def evaluation_mode(subject: Subject) -> None:
     adapter = subject.adapter
     context, found = subject.driven
     for profile in subject.profiles:
-        for first in (profile, "all"):
+        both: tuple[Profile, ...] = (profile, "all")
+        for first in both:
             # The second time pre-training is left without another call of eval().
             adapter.set_trainable(first).train()
             adapter.set_trainable(profile)

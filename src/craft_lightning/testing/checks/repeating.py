@@ -18,7 +18,7 @@ _SCORED = 1e-4
 def determinism(subject: Subject) -> None:
     """The same observation and the same noise give the same bits, and no global random state is used."""
     context, found = subject.driven
-    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    torch_state, numpy_state = torch.random.get_rng_state(), _numpy_state()
     again_context, again = subject.drive()
     with torch.no_grad():
         subject.adapter.score(again_context, again)
@@ -29,7 +29,7 @@ def determinism(subject: Subject) -> None:
         if first is not None:
             require(_same(first, second), f"{name} differs between two calls of propose with the same noise")
     used = not torch.equal(torch_state, torch.random.get_rng_state())
-    used |= not np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[arg-type]
+    used |= not np.array_equal(numpy_state, _numpy_state())
     require(not used, "a global random generator is used; take randomness from the noise that propose is given")
 
 
@@ -44,6 +44,8 @@ def proposal_noise(subject: Subject) -> None:
         )
         return
     context, found = subject.driven
+    usual = subject.noise()
+    assert usual is not None  # the policy asks for some
     with torch.no_grad():
         other = adapter.propose(context, noise=subject.noise(seed=subject.seed + 100))
         require(
@@ -51,7 +53,7 @@ def proposal_noise(subject: Subject) -> None:
             "other noise gives the very same candidates; proposal_noise is not used",
         )
         for value in (0.0, 1.0 - 2.0**-53):
-            noise = torch.full_like(subject.noise(), value)  # type: ignore[arg-type]
+            noise = torch.full_like(usual, value)
             drawn = adapter.propose(context, noise=noise)
             table = adapter.trajectories(drawn).expand(subject.states, -1, -1, -1)
             require(torch.isfinite(table[drawn.mask]), f"noise of {value:g} gives trajectories that are not finite")
@@ -85,6 +87,10 @@ def rows(subject: Subject) -> None:
     require(
         gap <= _SCORED, f"a stored state scores otherwise by {float(gap):.2g} in another mini-batch; keep rows apart"
     )
+
+
+def _numpy_state() -> np.ndarray:
+    return np.array(np.random.get_state(legacy=False)["state"]["key"])
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
