@@ -4,7 +4,7 @@
 
 Work: every state has the given number of vehicles, spread over a five-lane road with a shoulder within 60 m of the ego;
 candidates accelerate, brake and turn. Backends take turns round by round, so that a busy machine slows both alike; the
-numbers are medians.
+numbers are medians. Where there is a GPU, the reference and the kernels run there too, on tensors that lie there.
 """
 
 import argparse
@@ -16,12 +16,18 @@ from collections.abc import Mapping
 import torch
 
 from benchmarks.table import Row
-from craft_lightning.counterfactual.world import CounterfactualWorld
+from craft_lightning.counterfactual.world import Backend, CounterfactualWorld
 from craft_lightning.structures import Scene
 from craft_lightning.testing.straight_road import StraightRoad, empty_scene, straight_road
 
 REFERENCE = "torch reference, 1 thread"
 ARMS = {REFERENCE: 1, "numba, 1 thread": 1, "numba, 2 threads": 2}
+GPU_ARMS = {"torch reference, GPU": 1, "numba.cuda, GPU": 1}
+
+
+def arms() -> dict[str, int]:
+    """The arms that this machine can run, with their threads."""
+    return {**ARMS, **GPU_ARMS} if torch.cuda.is_available() else ARMS
 
 
 def busy_road(states: int, candidates: int, agents: int, seed: int = 0) -> tuple[Scene, torch.Tensor, StraightRoad]:
@@ -72,31 +78,39 @@ def measure(
         agents: other road users of a state.
         horizon: seconds rolled out.
         rounds: rounds timed, after one that compiles and fills caches.
-        arms: name -> threads; a name that begins with "torch" is the reference.
+        arms: name -> threads; a name that begins with "torch" is the reference, one that ends with "GPU" runs there.
 
     """
     scene, plans, road = busy_road(states, candidates, agents)
     mask = torch.ones(states, candidates, dtype=torch.bool)
-    worlds = {
-        name: CounterfactualWorld(horizon, backend="torch" if name.startswith("torch") else "numba", threads=count)
-        for name, count in arms.items()
-    }
+    worlds = {name: CounterfactualWorld(horizon, backend=_backend(name), threads=count) for name, count in arms.items()}
+    work = {name: (scene, plans, mask) for name in arms if not name.endswith("GPU")}
+    if len(work) < len(arms):
+        there = scene.to("cuda"), plans.to("cuda"), mask.to("cuda")
+        work.update(dict.fromkeys([name for name in arms if name.endswith("GPU")], there))
     seconds: dict[str, list[float]] = {name: [] for name in worlds}
     for turn in range(rounds + 1):
         for name, world in worlds.items():
             torch.set_num_threads(arms[name])
             start = time.perf_counter()
-            world.rollout(scene, plans, mask, [road])
+            # Reading the answer waits for the GPU.
+            world.rollout(*work[name], [road]).returns.cpu()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     steps = next(iter(worlds.values())).steps
     return {name: statistics.median(times) for name, times in seconds.items()}, steps
 
 
+def _backend(arm: str) -> Backend:
+    if arm.startswith("torch"):
+        return "torch"
+    return "cuda" if arm.endswith("GPU") else "numba"
+
+
 def run(quick: bool) -> list[Row]:
     """Return the rows of the benchmark table."""
     setting = (16, 64, 32, 2.0, 3) if quick else (64, 64, 32, 2.0, 9)
-    seconds, steps = measure(*setting, ARMS)
+    seconds, steps = measure(*setting, arms())
     work = setting[0] * setting[1]
     return [
         Row(
@@ -117,15 +131,20 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=32)
     parser.add_argument("--horizon", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--arms", nargs="*", default=list(arms()), help="which to time; the first is the reference")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     options = parser.parse_args()
 
-    seconds, steps = measure(options.states, options.candidates, options.agents, options.horizon, options.rounds, ARMS)
+    chosen = {name: arms()[name] for name in options.arms}
+    reference = next(iter(chosen))
+    seconds, steps = measure(
+        options.states, options.candidates, options.agents, options.horizon, options.rounds, chosen
+    )
     rows = {
         name: {
             "milliseconds": 1e3 * value,
             "trajectories_per_s": options.states * options.candidates / value,
-            "speed_up": seconds[REFERENCE] / value,
+            "speed_up": seconds[reference] / value,
         }
         for name, value in seconds.items()
     }

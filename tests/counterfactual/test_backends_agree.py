@@ -122,3 +122,20 @@ def test_cuda_simulator_runs_the_same_functions():
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("agree ")
     assert float(done.stdout.split()[1]) > 1.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("horizon", [2.0, 4.0])
+def test_a_gpu_agrees_with_the_reference(busy_scenes, horizon):
+    scene, plans, mask, grids = busy_scenes(seed=1)
+    oracle = CounterfactualWorld(horizon, backend="torch").rollout(scene, plans.double(), mask, grids, True)
+    world = CounterfactualWorld(horizon)
+    answer = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True)
+    assert answer.returns.is_cuda
+    gpu = dataclasses.replace(answer, **{f.name: getattr(answer, f.name).cpu() for f in dataclasses.fields(answer)})
+    gaps = differences(gpu, oracle)
+    assert max(gaps.values()) < (1e-4 if horizon == 2.0 else 3e-3), gaps
+    assert torch.equal(gpu.collision_step, oracle.collision_step)
+    assert torch.equal(gpu.flags, oracle.flags)
+    again = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True)
+    assert torch.equal(again.returns, answer.returns)
