@@ -13,7 +13,7 @@ class Row:
     Args:
         name: what was measured.
         value: the median.
-        unit: its unit; more is better.
+        unit: its unit; more is better, but for times.
         reference: what it is compared with.
         ratio: value over the reference's value.
 
