@@ -29,6 +29,8 @@ TOOLS = {
     "clip": "play one scenario type and write a short moving picture",
     "gallery": "play all scenario types and write a page of moving pictures",
     "audit": "execute candidates in branches of the world and hold the proxy against them",
+    "audit-learning": "show whether a recipe's losses can teach its policy, in one table",
+    "new-adapter": "write a new adapter with its recipe and its test",
 }
 
 
@@ -70,7 +72,7 @@ def usage() -> str:
     lines = [
         f"usage: {program} COMMAND [options]",
         "",
-        *(f"  {word:<10}{text}" for word, text in {**TRAINING, **TOOLS}.items()),
+        *(f"  {word:<16}{text}" for word, text in {**TRAINING, **TOOLS}.items()),
         "",
         f"recipes: {', '.join(recipe_names())}",
         f"example: {program} fit --config craft_vocabulary --losses.residual.weight=0.3",

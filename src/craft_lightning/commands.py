@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         tool.add_argument("--driver", default="expert", help="expert, or a policy: shipped checkpoint or file")
         tool.add_argument("--camera", action="store_true", help="show the ego's camera beside the bird's-eye view")
     _add_audit(tools)
+    _add_adapter_tools(tools)
     options = parser.parse_args(list(arguments))
     if options.tool == "routes":
         write_generated_routes(options.town, options.count, options.seed, options.output)
@@ -82,6 +83,12 @@ def main(arguments: Sequence[str]) -> None:
         from craft_lightning.audit.run import AuditOptions, audit
 
         audit(AuditOptions(**{name: value for name, value in vars(options).items() if name != "tool"}))
+    elif options.tool == "audit-learning":
+        from craft_lightning.audit.learning import print_learning
+
+        print_learning(options.config, options.override, options.json, options.routes)
+    elif options.tool == "new-adapter":
+        write_adapter(options.name, options.family, options.directory)
     else:
         run_benchmarks(options.quick, options.only)
 
@@ -106,6 +113,51 @@ def _add_audit(tools: Any) -> None:
     audit.add_argument("--seconds", type=float, default=4.0, help="seconds of a branch in which the policy takes over")
     audit.add_argument("--vehicles", type=int, default=20, help="vehicles of the background traffic")
     audit.add_argument("--walkers", type=int, default=10, help="pedestrians of the background traffic")
+
+
+def _add_adapter_tools(tools: Any) -> None:
+    """Add the tools of whoever writes an adapter."""
+    learning = tools.add_parser(
+        "audit-learning",
+        allow_abbrev=False,
+        description="Collect a few decisions with a recipe's policy and print whether its losses can teach it.",
+    )
+    learning.add_argument("--config", action="append", required=True, help="a recipe's name or file; may be repeated")
+    learning.add_argument("--routes", type=int, default=8, help="routes driven greedily and by sampling; 0 for none")
+    learning.add_argument("--json", action="store_true", help="print one JSON object")
+    learning.add_argument(
+        "override", nargs="*", metavar="FIELD=VALUE", help="fields of the recipe, such as data.transitions=512"
+    )
+    adapter = tools.add_parser(
+        "new-adapter",
+        allow_abbrev=False,
+        description="Write an adapter that drives at once, a recipe that trains it and a test that passes: into "
+        "adapters/, recipes/ and tests/adapters/ of a checkout, or as a small package elsewhere.",
+    )
+    adapter.add_argument("name", metavar="NAME", help="class or module, such as MyPlanner or my_planner")
+    adapter.add_argument("--family", required=True, help="what its candidates are, such as vocabulary")
+    adapter.add_argument("--directory", type=Path, help="a checkout, or the folder of a package of your own")
+
+
+def write_adapter(name: str, family: str, directory: Path | None) -> None:
+    """Write the files of a new adapter and say what comes next.
+
+    Args:
+        name: class or module.
+        family: what its candidates are.
+        directory: see ``scaffold.writing.new_adapter``.
+
+    Raises:
+        CraftError: a name that cannot be used, an unknown family, a file that is there already, or a folder that cannot
+            be written.
+
+    """
+    from craft_lightning.scaffold.writing import new_adapter
+
+    written = new_adapter(name, family, directory)
+    for path in written.files:
+        print(path)
+    print("next:", *written.steps, sep="\n  ")
 
 
 def write_generated_routes(town: str, count: int, seed: int, output: Path) -> None:

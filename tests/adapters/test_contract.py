@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from craft_lightning.adapters.anchored_planner import AnchoredPlanner
+from craft_lightning.adapters.diffusion_planner import DiffusionPlanner
+from craft_lightning.adapters.gaussian_planner import GaussianPlanner
 from craft_lightning.adapters.vocabulary_scorer import VocabularyScorer
 
 from craft_lightning.errors import CraftError
@@ -10,6 +13,7 @@ from craft_lightning.testing import check_adapter
 from craft_lightning.testing.__main__ import check_class, example_of, registered_adapters
 from craft_lightning.testing.subject import Subject
 from craft_lightning.testing.tiny import TinyVocabularyPolicy, random_vocabulary
+from craft_lightning.testing.transitions import random_observation
 
 OURS = {name: cls for name, cls in registered_adapters().items() if cls.__module__.startswith(f"{ADAPTERS}.")}
 
@@ -30,8 +34,39 @@ def test_a_registered_adapter_keeps_the_contract(name):
 
 
 def test_the_list_of_adapters_is_the_folder():
-    assert {"VocabularyScorer"} <= set(OURS)
+    assert set(OURS) >= {
+        "AnchorHierarchy",
+        "AnchoredPlanner",
+        "BetaController",
+        "DiffusionPlanner",
+        "FactorisedScorer",
+        "GaussianPlanner",
+        "MetricReadoutScorer",
+        "MetricScorer",
+        "ObjectPlanner",
+        "VocabularyScorer",
+    }
     assert not {"VocabularyPolicy", "TinyVocabularyPolicy"} & set(registered_adapters())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_reference_adapters_are_small_and_say_what_they_are(name):
+    assert 100_000 < sum(parameter.numel() for parameter in OURS[name]().parameters()) < 1_500_000
+    assert OURS[name].family != "policy"
+
+
+def test_speed_classes_give_an_anchored_planner_its_speeds():
+    torch.manual_seed(0)
+    policy = AnchoredPlanner(target_speeds=[0.0, 4.0, 8.0, 12.0], width=32, feedforward=32)
+    assert check_adapter(policy, seconds=0.0).passed
+    context, candidates = Subject(policy).driven
+    assert torch.equal(policy.act(candidates, greedy=True)[1], policy.original(context))
+
+
+@pytest.mark.parametrize("cls", [GaussianPlanner, DiffusionPlanner])
+def test_a_planner_without_a_basis_of_plans_says_so(cls):
+    with pytest.raises(CraftError, match="prepare"):
+        cls(width=32, feedforward=32).encode(random_observation(2, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize("reachable_speed", [None, 3.0])

@@ -173,7 +173,7 @@ def test_masked_samples_get_neither_probability_nor_gradient():
 
 
 def test_basis_covers_plans_it_was_not_fitted_to():
-    basis = PlanBasis(8)
+    basis = PlanBasis.of_random_plans(8)
     plans = torch.from_numpy(sample_trajectories(500, 7)).float()
     value = basis.project(plans)
     error = (basis.expand(value) - plans)[..., :2].norm(dim=-1).mean(1)

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.structures import Context, FactorLogProbs
 from craft_lightning.testing.tiny import TinyVocabularyPolicy, random_vocabulary
+from craft_lightning.testing.tiny_densities import TinyGaussianPolicy
 
 Tiny = TinyVocabularyPolicy
 
@@ -268,7 +270,17 @@ class TakesAnyProfile(Tiny):
         return super().set_trainable(profile if profile in {"heads", "decoder", "all"} else "none")
 
 
-BROKEN: dict[str, list[type[Tiny]]] = {
+class CentresOnItsNoise(TinyGaussianPolicy):
+    """Its greedy plan, listed beside the draws, is the first draw."""
+
+    def propose(self, context, support=None, noise=None):
+        found = super().propose(context, support, noise)
+        if support is None:
+            found.trajectories[:, 0] = found.trajectories[:, 1]
+        return found
+
+
+BROKEN: dict[str, list[type[PolicyAdapter]]] = {
     "drives": [ProposesNothing],
     "plan_spec": [WrongRate],
     "context": [NanInContext],
@@ -288,7 +300,7 @@ BROKEN: dict[str, list[type[Tiny]]] = {
     "temperature": [CalibratesInVain],
     "replay": [SortsTheSupport],
     "masked": [IgnoresTheMask],
-    "acts": [DrivesAnother],
+    "acts": [DrivesAnother, CentresOnItsNoise],
     "sampling": [SamplesHotter],
     "profiles": [TrainsItsTrunk],
     "gradients": [LeaksIntoTheTrunk, TrainsAnIdleModule],

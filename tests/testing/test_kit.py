@@ -12,6 +12,10 @@ from craft_lightning.errors import CraftError
 from craft_lightning.testing import AdapterFault, check_adapter
 from craft_lightning.testing.checks import CHECKS
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
+from craft_lightning.testing.tiny_densities import TinyBetaPolicy, TinyDiffusionPolicy, TinyGaussianPolicy
+from craft_lightning.testing.tiny_hierarchical import TinyHierarchicalPolicy
+from craft_lightning.testing.tiny_regressor import TinyRegressor
+from craft_lightning.testing.tiny_scorers import TinyFactorisedPolicy, TinyMetricPolicy, TinyReadoutPolicy
 
 
 def neighbour(name: str):
@@ -23,7 +27,17 @@ def neighbour(name: str):
 
 
 BROKEN = neighbour("broken").BROKEN
-SOUND = neighbour("sound").SOUND
+SOUND = [
+    TinyVocabularyPolicy,
+    TinyHierarchicalPolicy,
+    TinyFactorisedPolicy,
+    TinyMetricPolicy,
+    TinyReadoutPolicy,
+    TinyRegressor,
+    TinyGaussianPolicy,
+    TinyBetaPolicy,
+    TinyDiffusionPolicy,
+]
 PAIRS = [pytest.param(name, cls, id=cls.__name__) for name, classes in BROKEN.items() for cls in classes]
 
 

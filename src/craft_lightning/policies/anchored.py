@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.policies.candidates import merge_logits
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import duplicate_plans, joint_logits, list_plans, score_plans
 from craft_lightning.policies.regressed_plan import (
@@ -39,7 +40,7 @@ class AnchoredPolicy(PolicyAdapter):
     Where the head has a distribution over target speeds of its own (``RegressedPlan.speed_scores``: TF++'s classes,
     PlanT 2's two-hot), those are the speed classes and that distribution shares out what the prior leaves.
 
-    The regressed plan is stored and its regressor rests in fine-tuning: else geometry would drift under its rewards.
+    Trajectories are stored and the regressor rests in fine-tuning: else geometry would drift under its rewards.
 
     Args:
         hidden: features H of the last hidden state.
@@ -63,6 +64,9 @@ class AnchoredPolicy(PolicyAdapter):
     }
 
     temperature: Tensor
+    offset_table: Tensor
+    change_table: Tensor
+    target_table: Tensor
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class AnchoredPolicy(PolicyAdapter):
     def spec(self) -> PlanSpec:
         """Two factors, "offset" and "speed"; value 0 of each is the original."""
         factors = (Factor("offset", len(self.offset_table)), Factor("speed", self.speeds))
-        return PlanSpec(self.num_poses, self.dt, factors, "generated", False, float(self.temperature))
+        return PlanSpec(self.num_poses, self.dt, factors, "static", False, float(self.temperature))
 
     def encode(self, observation: Observation) -> Context:
         """Return the regressed ``path`` and ``speed``, ``hidden`` in half precision, ``ego`` and ``speed_scores``."""
@@ -157,11 +161,12 @@ class AnchoredPolicy(PolicyAdapter):
         """Fit the softmax temperature of both factors on held-out states and keep it."""
         with torch.no_grad():
             offset, speed = self._factor_logits(context)
+            same = torch.cat([duplicate_plans(self._plans(part), DUPLICATE_RMS) for part in context.split(256)])
 
         def greedy(temperature: float) -> float:
-            return float(joint_logits(offset, speed, temperature).amax(1).exp().mean())
+            return float(merge_logits(joint_logits(offset, speed, temperature), same).amax(1).exp().mean())
 
-        self.temperature.fill_(fit_temperature(greedy, target, offset.shape[1] * self.speeds))
+        self.temperature.fill_(fit_temperature(greedy, target, same.shape[1]))
         return float(self.temperature)
 
     @property

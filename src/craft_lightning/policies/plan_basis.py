@@ -1,5 +1,7 @@
 """A few numbers for a whole plan: whitened principal components of demonstrated trajectories."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -14,24 +16,44 @@ class PlanBasis(nn.Module):
     """Trajectories as mean + z @ components, z of zero mean and unit variance over those it was fitted to.
 
     Noise in z moves all poses together and smoothly, where noise on single poses would make plans that jitter; and a
-    density over z is one over a full space, which one over multiplied poses is not. Starts fitted to random drivable
-    trajectories (``policies.sampling``); ``fit`` takes demonstrated ones. A buffer, so checkpoints carry it.
+    density over z is one over a full space, which one over multiplied poses is not. Empty until ``fit`` or a checkpoint
+    fills it; both are buffers, so checkpoints carry them.
 
     Args:
         dimensions: numbers a plan.
         num_poses: poses of a trajectory.
-        dt: seconds between poses.
 
     """
 
     mean: Tensor
     components: Tensor
 
-    def __init__(self, dimensions: int = 8, num_poses: int = 40, dt: float = 0.1) -> None:
+    def __init__(self, dimensions: int = 8, num_poses: int = 40) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_poses, 3))
         self.register_buffer("components", torch.zeros(dimensions, num_poses, 3))
-        self.fit(torch.from_numpy(sample_trajectories(2000, 0, num_poses, dt)).float())
+
+    @classmethod
+    def of_random_plans(cls, dimensions: int = 8, num_poses: int = 40, dt: float = 0.1) -> Self:
+        """Return a basis of random drivable trajectories (``policies.sampling``), for tests and examples."""
+        basis = cls(dimensions, num_poses)
+        basis.fit(torch.from_numpy(sample_trajectories(2000, 0, num_poses, dt)).float())
+        return basis
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was fitted."""
+        return bool(self.components.any())
+
+    def require_ready(self) -> None:
+        """Refuse to be used empty.
+
+        Raises:
+            CraftError: nothing has filled it.
+
+        """
+        if not self.ready:
+            raise CraftError("the policy has no basis of plans yet; load a checkpoint or call prepare")
 
     @torch.no_grad()
     def fit(self, trajectories: Tensor) -> None:

@@ -30,7 +30,7 @@ class RasterTrunk(nn.Module):
         heads: attention heads.
         feedforward: hidden features of the feed-forward block.
         fine_stride: raster cells a side of one cell of the fine map.
-        fine_channels: channels of the fine map.
+        fine_channels: channels of the fine map; 0 for none.
         dropout: dropout in pre-training.
 
     Attributes:
@@ -45,9 +45,9 @@ class RasterTrunk(nn.Module):
         width: int,
         heads: int,
         feedforward: int,
-        fine_stride: int,
-        fine_channels: int,
-        dropout: float,
+        fine_stride: int = 4,
+        fine_channels: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = timm.create_model(backbone, pretrained, in_chans=len(BEV_CHANNELS), features_only=True)
@@ -60,9 +60,11 @@ class RasterTrunk(nn.Module):
                 raise CraftError(f"backbone {backbone} has no map of stride {stride} for {name}; it offers {strides}")
         self._fine, self._coarse = strides.index(fine_stride), strides.index(_COARSE_STRIDE)
         self.fine_cells, coarse_cells = BEV_CELLS // fine_stride, BEV_CELLS // _COARSE_STRIDE
-        self.fine_lateral = nn.Conv2d(channels[self._fine], fine_channels, 1)
-        self.fine_top = nn.Conv2d(channels[self._coarse], fine_channels, 1)
-        self.fine_norm = nn.GroupNorm(1, fine_channels)
+        self.fine_channels = fine_channels
+        if fine_channels:
+            self.fine_lateral = nn.Conv2d(channels[self._fine], fine_channels, 1)
+            self.fine_top = nn.Conv2d(channels[self._coarse], fine_channels, 1)
+            self.fine_norm = nn.GroupNorm(1, fine_channels)
         self.coarse = nn.Linear(channels[self._coarse], width)
         self.position = nn.Parameter(torch.randn(1, coarse_cells**2 + 1 + ROUTE_TOKENS, width) * 0.02)
         self.ego_embedding = embedding_network(len(EGO_FEATURES), width)
@@ -80,8 +82,6 @@ class RasterTrunk(nn.Module):
         check_observation(observation)
         maps = self.backbone(normalised_bev(observation).contiguous(memory_format=torch.channels_last))
         coarse = maps[self._coarse]
-        top = functional.interpolate(self.fine_top(coarse), size=self.fine_cells, mode="nearest")
-        fine = self.fine_norm(self.fine_lateral(maps[self._fine]) + top).flatten(2)
         route = normalised_route(observation).flatten(1).unflatten(1, (ROUTE_TOKENS, -1))
         tokens = [
             self.coarse(coarse.flatten(2).transpose(1, 2)),
@@ -89,4 +89,10 @@ class RasterTrunk(nn.Module):
             self.route_embedding(route),
         ]
         mixed = torch.cat(tokens, 1) + self.position
-        return self.token_norm(self.encoder(mixed, mixed)), fine
+        return self.token_norm(self.encoder(mixed, mixed)), self._fine_map(maps[self._fine], coarse)
+
+    def _fine_map(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        if not self.fine_channels:
+            return fine.new_zeros(len(fine), 0, self.fine_cells**2)
+        top = functional.interpolate(self.fine_top(coarse), size=self.fine_cells, mode="nearest")
+        return self.fine_norm(self.fine_lateral(fine) + top).flatten(2)

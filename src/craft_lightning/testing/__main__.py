@@ -2,51 +2,21 @@
 
 import argparse
 import difflib
-import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from craft_lightning.errors import CraftError
-from craft_lightning.plugins import load_adapters
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.testing.checks import CHECKS
-from craft_lightning.testing.conformance import AdapterReport, CheckResult, check_adapter
+from craft_lightning.testing.conformance import AdapterReport
+from craft_lightning.testing.registered import check_class, example_of, registered_adapters
 
-
-def registered_adapters() -> dict[str, type[PolicyAdapter]]:
-    """Return the concrete adapters of ``adapters/`` and of other distributions' entry points, by class name.
-
-    Bases that a user's or our own tests define are left out: only modules that ``load_adapters`` imported count.
-    """
-    modules = set(load_adapters())
-    found = {}
-    for cls in _below(PolicyAdapter):
-        known = cls.__module__ in modules or f"{cls.__module__}.{cls.__qualname__}" in modules
-        if known and not inspect.isabstract(cls):
-            found[cls.__name__] = cls
-    return dict(sorted(found.items()))
-
-
-def example_of(cls: type[PolicyAdapter], seed: int = 0) -> PolicyAdapter:
-    """Return the class's example; weights depend on ``seed`` alone and the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return cls.example()
-
-
-def check_class(cls: type[PolicyAdapter], seconds: float = 0.5) -> AdapterReport:
-    """Check a class's example; one that cannot even be made is a failed check, not an end of the run."""
-    try:
-        adapter = example_of(cls)
-    except Exception as error:  # an adapter may fail in any way; that is a finding
-        words = f"example() ends in {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return AdapterReport(cls.__name__, (CheckResult("example", "failed", words),), {})
-    return check_adapter(adapter, seconds=seconds, raises=False)
+__all__ = ["check_class", "example_of", "main", "print_reports", "registered_adapters"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,12 +77,6 @@ def print_reports(reports: Sequence[AdapterReport], console: Console) -> None:
     for report in reports:
         if not report.passed:
             console.print(str(report), markup=False, highlight=False, soft_wrap=True)
-
-
-def _below(cls: type[PolicyAdapter]) -> Iterator[type[PolicyAdapter]]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from _below(child)
 
 
 def _chosen(names: Sequence[str]) -> dict[str, type[PolicyAdapter]]:

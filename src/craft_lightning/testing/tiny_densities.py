@@ -47,7 +47,7 @@ class TinyGaussianPolicy(GaussianPolicy):
         super().__init__(samples, 4)
         self.trunk = _Trunk(width, seed)
         self.head = _layer(width, 8, seed + 1)
-        self.basis = PlanBasis(4)
+        self.basis = PlanBasis.of_random_plans(4)
 
     def encode(self, observation: Observation) -> Context:
         """Return {"state": [B, width], "ego": [B, 5]}."""
@@ -106,7 +106,7 @@ class TinyDiffusionPolicy(TruncatedDiffusionPolicy):
         self.trunk = _Trunk(width, seed)
         self.mode = _layer(width, modes, seed + 1)
         self.head = _layer(width + 4, 4, seed + 2)
-        self.basis = PlanBasis(4)
+        self.basis = PlanBasis.of_random_plans(4)
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("table", torch.randn(modes, 4, generator=generator))
 

@@ -64,21 +64,19 @@ class TinyMetricPolicy(MetricVocabularyPolicy):
     """Linear metric heads over a random vocabulary.
 
     Args:
-        readout: whether a dedicated logit head is added to the score.
         seed: seed of vocabulary and weights.
 
     """
 
-    profiles = {"heads": ("metrics", "readout"), "decoder": ("embedding", "metrics", "readout")}  # noqa: RUF012
+    profiles = {"heads": ("metrics",), "decoder": ("embedding", "metrics")}  # noqa: RUF012 - ClassVar of the base
 
-    def __init__(self, readout: bool = False, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0) -> None:
         super().__init__(random_vocabulary(16, seed=seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.trunk = nn.Linear(len(EGO_FEATURES) + 4, 8)
             self.embedding = nn.Linear(3, 8)
             self.metrics = nn.Linear(8, len(self.formula.heads))
-        self.readout = zero_readout(8) if readout else None
 
     def encode(self, observation: Observation) -> Context:
         """Return {"state": [B, 8], "ego": [B, 5]}."""
@@ -89,14 +87,28 @@ class TinyMetricPolicy(MetricVocabularyPolicy):
         values = self.metrics(self._features(context)).unbind(-1)
         return dict(zip(self.formula.heads, values, strict=True))
 
-    def logits(self, context: Context) -> Tensor:
-        """Return the score, and the readout's part of it."""
-        score = super().logits(context)
-        return score if self.readout is None else score + self.readout(self._features(context)).squeeze(-1)
-
     def checkpoint_arguments(self) -> dict[str, object]:
         """Return the constructor's arguments: the seed makes the vocabulary."""
         return dict(self.arguments)
 
     def _features(self, context: Context) -> Tensor:
         return torch.tanh(context["state"][:, None] + self.embedding(self.table[:, -1] / 20.0))
+
+
+class TinyReadoutPolicy(TinyMetricPolicy):
+    """The same with a dedicated logit head.
+
+    Args:
+        seed: seed of vocabulary and weights.
+
+    """
+
+    profiles = {"heads": ("readout",), "decoder": ("readout",)}  # noqa: RUF012 - ClassVar of the base
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.readout = zero_readout(8)
+
+    def logits(self, context: Context) -> Tensor:
+        """Return the score plus the readout."""
+        return super().logits(context) + self.readout(self._features(context)).squeeze(-1)

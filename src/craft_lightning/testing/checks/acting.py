@@ -12,16 +12,29 @@ _DRAWS = 4000
 
 @check("distribution", "trajectories")
 def acts(subject: Subject) -> None:
-    """The greedy action is the most probable candidate, and the trajectory is the chosen candidate's."""
+    """The greedy action is the most probable candidate, and the trajectory is the chosen candidate's.
+
+    A policy that draws its candidates may list its central plan beside them, masked since it is no draw, and execute
+    that; then it must not follow from the noise.
+    """
     adapter = subject.adapter
     _, found = subject.driven
     best = found.log_probs.masked_fill(~found.mask, -torch.inf)
     index, trajectory = adapter.act(found, greedy=True)
     require(index.shape == (subject.states,), f"act answers indices {list(index.shape)}; give [{subject.states}]")
+    drawn = found.mask.gather(1, index[:, None]).squeeze(1)
     require(
-        best.gather(1, index[:, None]).squeeze(1) == best.amax(1),
+        (best.gather(1, index[:, None]).squeeze(1) == best.amax(1)) | (~drawn & bool(adapter.proposal_noise)),
         "the greedy action is not the most probable candidate of the proposal",
     )
+    if not drawn.all():
+        context, _ = subject.driven
+        with torch.no_grad():
+            other = adapter.propose(context, noise=subject.noise(seed=subject.seed + 11))
+        require(
+            torch.equal(adapter.act(other, greedy=True)[1][~drawn], trajectory[~drawn]),
+            "the greedy plan is masked, so no draw, and yet follows from the noise of the proposal",
+        )
     _belongs(subject, found, index, trajectory)
     generator = torch.Generator().manual_seed(subject.seed + 5)
     drawn = torch.rand(found.mask.shape, generator=generator)

@@ -144,8 +144,8 @@ def trajectories(subject: Subject) -> None:
 def listing(subject: Subject) -> None:
     """Listing for imitation gives the candidates of a proposal with valid log-probabilities."""
     made, found = subject.driven
-    if subject.adapter.spec.support == "generated":
-        return  # a listing without noise may hold other candidates
+    if subject.adapter.spec.support != "static":
+        return  # a listing without noise, or without the filter, may hold other candidates
     with torch.no_grad():
         listed = subject.adapter.listing(made)
     require(
