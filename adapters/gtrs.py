@@ -172,4 +172,3 @@ class GTRS(ReleasedPolicy, MetricVocabularyPolicy):
         keys = full(context["keys"])
         features = self.transformer(self.embedded.expand(len(keys), -1, -1), keys) + full(context["status"])[:, None]
         return {_OURS.get(name, name): head(features).squeeze(-1) for name, head in self.heads.items()}
-

@@ -55,10 +55,10 @@ NUMPY_ONLY = ("roads", "simulation", "simulation.embedded")
 PROGRAMS = {
     "commands",
     "policies.released.bridge_server",
-    "testing.__main__",
+    "roads.towns.build",
     "simulation.drive",
     "simulation.embedded.cli",
-    "roads.towns.build",
+    "testing.__main__",
 }
 
 
