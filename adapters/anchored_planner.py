@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from craft_lightning.policies.anchored import AnchoredPolicy
-from craft_lightning.policies.bev_tokens import BevTokens
-from craft_lightning.policies.decoder import CandidateDecoder, full
+from craft_lightning.policies.decoder import CandidateDecoder
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.regressed_plan import RegressedPlan, waypoint_speeds
 from craft_lightning.structures import Observation
 
@@ -50,7 +50,7 @@ class AnchoredPlanner(AnchoredPolicy):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, offsets, speed_changes, target_speeds, keep, width=width)
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
         self.path_head = nn.Linear(width, 2 * _POINTS)
@@ -59,7 +59,7 @@ class AnchoredPlanner(AnchoredPolicy):
 
     def regress(self, observation: Observation) -> RegressedPlan:
         """Return path, speeds and the query's last features."""
-        hidden = self.decoder(self.query, full(self.trunk(observation))).squeeze(1)
+        hidden = self.decoder(self.query, self.trunk(observation)[0]).squeeze(1)
         # Steps of about a metre ahead, so that an untrained head drives straight on.
         step = self.path_head(hidden).unflatten(1, (_POINTS, 2)) * 0.2 + hidden.new_tensor([1.0, 0.0])
         ego_speed = observation.ego[:, :1].float()

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from craft_lightning.policies.beta_family import BetaPolicy, beta_law, beta_start
-from craft_lightning.policies.bev_tokens import BevTokens
-from craft_lightning.policies.decoder import CandidateDecoder, full
+from craft_lightning.policies.decoder import CandidateDecoder, full, half_rounded
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.structures import Context, Observation
 
 
@@ -42,7 +42,7 @@ class BetaController(BetaPolicy):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(samples, wheelbase=wheelbase)
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
         last = nn.Linear(width, 4)
@@ -53,7 +53,7 @@ class BetaController(BetaPolicy):
 
     def encode(self, observation: Observation) -> Context:
         """Return {"tokens": [B, 42, width], "ego": [B, 5]}."""
-        tokens = self.trunk(observation)
+        tokens = half_rounded(self.trunk(observation)[0])
         return Context({"tokens": tokens, "ego": observation.ego.float()}, batch_size=[len(tokens)])
 
     def law(self, context: Context) -> Tensor:

@@ -6,10 +6,10 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from craft_lightning.policies.bev_tokens import BevTokens
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.diffusion_family import TruncatedDiffusionPolicy
 from craft_lightning.policies.plan_basis import PlanBasis
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.structures import Context, Observation
 
@@ -56,7 +56,7 @@ class DiffusionPlanner(TruncatedDiffusionPolicy):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(modes, group, dimensions, floor=floor)
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.embedding = embedding_network(2 * dimensions, width)
         # The last row is of anchors without noise.
         self.step_embedding = nn.Parameter(torch.randn(self.steps + 1, width) * 0.02)
@@ -93,7 +93,7 @@ class DiffusionPlanner(TruncatedDiffusionPolicy):
     def encode(self, observation: Observation) -> Context:
         """Return {"tokens": [B, 42, width], "ego": [B, 5]}."""
         self.basis.require_ready()
-        tokens = self.trunk(observation)
+        tokens = half_rounded(self.trunk(observation)[0])
         return Context({"tokens": tokens, "ego": observation.ego.float()}, batch_size=[len(tokens)])
 
     def mode_logits(self, context: Context) -> Tensor:

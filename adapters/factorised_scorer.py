@@ -5,9 +5,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from craft_lightning.policies.bev_tokens import BevTokens
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.factorised_family import FactorisedPolicy
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.structures import Context, Observation
 
@@ -55,7 +55,7 @@ class FactorisedScorer(FactorisedPolicy):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(paths, speeds, keep_paths, keep_speeds)
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.path_embedding = embedding_network(3 * _SAMPLES, width)
         self.speed_embedding = embedding_network(_SAMPLES, width)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
@@ -72,7 +72,7 @@ class FactorisedScorer(FactorisedPolicy):
 
     def encode(self, observation: Observation) -> Context:
         """Return {"tokens": [B, 42, width], "ego": [B, 5]}."""
-        tokens = self.trunk(observation)
+        tokens = half_rounded(self.trunk(observation)[0])
         return Context({"tokens": tokens, "ego": observation.ego.float()}, batch_size=[len(tokens)])
 
     def factor_logits(self, context: Context) -> tuple[Tensor, Tensor]:

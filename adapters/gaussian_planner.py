@@ -5,10 +5,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from craft_lightning.policies.bev_tokens import BevTokens
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.gaussian_family import GaussianPolicy, gaussian_law
 from craft_lightning.policies.plan_basis import PlanBasis
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.structures import Context, Observation
 
@@ -52,7 +52,7 @@ class GaussianPlanner(GaussianPolicy):
     ) -> None:
         super().__init__(samples, dimensions)
         self.lowest, self.highest = lowest, highest
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
         self.law_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, 2 * dimensions))
@@ -77,7 +77,7 @@ class GaussianPlanner(GaussianPolicy):
     def encode(self, observation: Observation) -> Context:
         """Return {"tokens": [B, 42, width], "ego": [B, 5]}."""
         self.basis.require_ready()
-        tokens = self.trunk(observation)
+        tokens = half_rounded(self.trunk(observation)[0])
         return Context({"tokens": tokens, "ego": observation.ego.float()}, batch_size=[len(tokens)])
 
     def law(self, context: Context) -> Tensor:

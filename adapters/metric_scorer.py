@@ -4,11 +4,11 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from craft_lightning.policies.bev_tokens import BevTokens
 from craft_lightning.policies.building import build_vocabulary
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.entries import entry_features
 from craft_lightning.policies.metric_family import MetricVocabularyPolicy, zero_readout
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vocabulary import load_vocabulary
 from craft_lightning.structures import Context, Observation
@@ -54,7 +54,7 @@ class MetricScorer(MetricVocabularyPolicy):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(None if vocabulary is None else load_vocabulary(vocabulary), size, num_poses)
-        self.trunk = BevTokens(backbone, pretrained, width, heads, feedforward, dropout)
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.entry_embedding = embedding_network(_SAMPLES * 5 + 1, width)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
         self.metrics = nn.ModuleDict(
@@ -75,7 +75,7 @@ class MetricScorer(MetricVocabularyPolicy):
 
     def encode(self, observation: Observation) -> Context:
         """Return {"tokens": [B, 42, width], "ego": [B, 5]}."""
-        tokens = self.trunk(observation)
+        tokens = half_rounded(self.trunk(observation)[0])
         return Context({"tokens": tokens, "ego": observation.ego.float()}, batch_size=[len(tokens)])
 
     def raw(self, context: Context) -> dict[str, Tensor]:

@@ -1,40 +1,23 @@
 """A policy that scores every entry of a trajectory vocabulary from a bird's-eye raster, the ego's state and a route."""
 
-from typing import Any
-
-import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, ROUTE_FEATURE_POINTS
-from craft_lightning.errors import CraftError
-from craft_lightning.policies.decoder import (
-    CandidateDecoder,
-    CrossAttentionLayer,
-    embedding_network,
-    full,
-    half_rounded,
-)
+from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.entries import entry_features, sampling_matrix
-from craft_lightning.policies.observation import check_observation, normalised_bev, normalised_ego, normalised_route
+from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vocabulary import load_vocabulary
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
 from craft_lightning.structures import Context, Observation
 
-_ROUTE_TOKENS = 5
-_COARSE_STRIDE = 16
-
 
 class VocabularyScorer(VocabularyPolicy):
     """BEV + ego + route in, one logit an entry of the vocabulary out.
 
-    Trunk (frozen in fine-tuning): a timm backbone gives a coarse map, whose cells become tokens beside the ego and the
-    route, and a fine map of a few channels; one encoder layer mixes the tokens. Decoder: the embedded entries
-    cross-attend to the tokens and read the fine map along their own path; a head gives one logit each. Entries never
-    see each other, so a masked or reduced support has the same logits. The context of a state is the tokens and the
-    fine map in half precision.
+    The trunk (``RasterTrunk``) is frozen in fine-tuning. Decoder: the embedded entries cross-attend to its tokens and
+    read its fine map along their own path; a head gives one logit each. Entries never see each other, so a masked or
+    reduced support has the same logits. The context of a state is the tokens and the fine map in half precision.
 
     Args:
         vocabulary: path of a vocabulary file, or the name of a shipped one; None takes the checkpoint's.
@@ -83,26 +66,7 @@ class VocabularyScorer(VocabularyPolicy):
         table = None if vocabulary is None else load_vocabulary(vocabulary)
         super().__init__(table, size, num_poses, reachable_speed=reachable_speed)
         self.path_samples = path_samples
-        self.backbone = timm.create_model(backbone, pretrained, in_chans=len(BEV_CHANNELS), features_only=True)
-        # Channels last: the raster's convolutions take about half the time on a CPU.
-        self.backbone.to(memory_format=torch.channels_last)
-        info: Any = self.backbone.feature_info
-        strides, channels = info.reduction(), info.channels()
-        for name, stride in (("fine_stride", fine_stride), ("the coarse map", _COARSE_STRIDE)):
-            if stride not in strides:
-                raise CraftError(f"backbone {backbone} has no map of stride {stride} for {name}; it offers {strides}")
-        self._fine, self._coarse = strides.index(fine_stride), strides.index(_COARSE_STRIDE)
-        self._fine_cells, coarse_cells = BEV_CELLS // fine_stride, BEV_CELLS // _COARSE_STRIDE
-        self.fine_lateral = nn.Conv2d(channels[self._fine], fine_channels, 1)
-        self.fine_top = nn.Conv2d(channels[self._coarse], fine_channels, 1)
-        self.fine_norm = nn.GroupNorm(1, fine_channels)
-        self.coarse = nn.Linear(channels[self._coarse], width)
-        self.position = nn.Parameter(torch.randn(1, coarse_cells**2 + 1 + _ROUTE_TOKENS, width) * 0.02)
-        self.ego_embedding = embedding_network(len(EGO_FEATURES), width)
-        self.route_embedding = embedding_network(ROUTE_FEATURE_POINTS * 2 // _ROUTE_TOKENS, width)
-        self.encoder = CrossAttentionLayer(width, heads, feedforward, dropout)
-        self.token_norm = nn.LayerNorm(width)
-
+        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, fine_stride, fine_channels, dropout)
         self.entry_embedding = embedding_network(path_samples * 5 + 1, width)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, path_samples * fine_channels, dropout)
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, 1))
@@ -123,24 +87,11 @@ class VocabularyScorer(VocabularyPolicy):
             some entry passes; ``ego`` [B, 5] in SI units.
 
         """
-        check_observation(observation)
-        maps = self.backbone(normalised_bev(observation).contiguous(memory_format=torch.channels_last))
-        coarse = maps[self._coarse]
-        top = functional.interpolate(self.fine_top(coarse), size=self._fine_cells, mode="nearest")
-        fine = (
-            self.fine_norm(self.fine_lateral(maps[self._fine]) + top).flatten(2)[..., self.path_cells].transpose(1, 2)
-        )
-        route = normalised_route(observation).flatten(1).unflatten(1, (_ROUTE_TOKENS, -1))
-        tokens = [
-            self.coarse(coarse.flatten(2).transpose(1, 2)),
-            self.ego_embedding(normalised_ego(observation)).unsqueeze(1),
-            self.route_embedding(route),
-        ]
-        mixed = torch.cat(tokens, 1) + self.position
-        encoded = self.token_norm(self.encoder(mixed, mixed))
+        tokens, fine = self.trunk(observation)
+        fine = fine[..., self.path_cells].transpose(1, 2)
         return Context(
-            {"tokens": half_rounded(encoded), "fine": half_rounded(fine), "ego": observation.ego.float()},
-            batch_size=[len(encoded)],
+            {"tokens": half_rounded(tokens), "fine": half_rounded(fine), "ego": observation.ego.float()},
+            batch_size=[len(tokens)],
         )
 
     def logits(self, context: Context) -> Tensor:
@@ -158,7 +109,7 @@ class VocabularyScorer(VocabularyPolicy):
         """Compute what follows from the vocabulary alone; not part of a checkpoint."""
         table = self.table.detach().cpu()
         entries = entry_features(table, self.dt, self.path_samples).to(self.table.device)
-        matrix = sampling_matrix(table, self._fine_cells, self.path_samples)
+        matrix = sampling_matrix(table, self.trunk.fine_cells, self.path_samples)
         # Cells that no entry passes are neither stored nor multiplied.
         cells = matrix.any(0).nonzero().flatten()
         self.register_buffer("entries", entries, persistent=False)

@@ -123,6 +123,16 @@ def test_help_version_and_misspelt_words_import_nothing_heavy(words):
     assert subprocess.run([sys.executable, "-c", code, *words], capture_output=True, timeout=60).returncode == 0
 
 
+@pytest.mark.slow
+def test_a_command_starts_without_transformers():
+    # torchmetrics would load all of it for its text metrics.
+    code = (
+        "import sys; from craft_lightning.__main__ import _import_torchmetrics; _import_torchmetrics(); "
+        "sys.exit('torchmetrics' not in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
+
+
 def test_help_names_every_command_and_recipe(run):
     status, output, _ = run("--help")
     assert status == 0

@@ -94,6 +94,7 @@ def _run(word: str, words: list[str]) -> int:
         return 0
     _require_recipes(words)
     try:
+        _import_torchmetrics()
         from craft_lightning import cli
     except (ImportError, RuntimeError) as error:
         # torch and torchvision come in matching pairs; a mismatch takes lightning and timm down with it.
@@ -105,6 +106,30 @@ def _run(word: str, words: list[str]) -> int:
         ) from error
     cli.main(words)
     return 0
+
+
+def _import_torchmetrics() -> None:
+    """Import torchmetrics without the text metrics that would load all of transformers, one to two seconds a start.
+
+    torchmetrics asks for the installed version while it is imported; here the answer is that there is none. Its text
+    metrics then say so in this process; policies import transformers themselves when one that needs it is built.
+    """
+    from importlib.metadata import PackageNotFoundError
+
+    import lightning_utilities.core.imports as versions
+
+    known = versions._version
+
+    def hidden(name: str) -> str:
+        if name == "transformers":
+            raise PackageNotFoundError(name)
+        return known(name)
+
+    versions._version = hidden
+    try:
+        import torchmetrics  # noqa: F401
+    finally:
+        versions._version = known
 
 
 def _require_recipes(words: Sequence[str]) -> None:

@@ -255,6 +255,22 @@ class CraftCLI(LightningCLI):
         print(f"{len(records)} route records written to {path}")
 
 
+def build(arguments: Sequence[str]) -> CraftCLI:
+    """Build module, data, losses and trainer from a command line without a command, and run nothing.
+
+    Args:
+        arguments: options such as ``--config``.
+
+    Returns:
+        Their owner, with ``model``, ``datamodule`` and ``trainer``.
+
+    Raises:
+        CraftError: whatever the user can mend.
+
+    """
+    return _start(arguments, parser_kwargs={"allow_abbrev": False}, run=False, save_config_callback=None)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run one command.
 
@@ -265,23 +281,31 @@ def main(arguments: Sequence[str]) -> None:
         CraftError: whatever the user can mend.
 
     """
+    strict = {"allow_abbrev": False}
+    _start(
+        arguments,
+        parser_kwargs={**strict, **{command: dict(strict) for command in COMMANDS}},
+        save_config_kwargs={"overwrite": True},
+    )
+
+
+def _start(arguments: Sequence[str], **options: Any) -> CraftCLI:
+    """Construct the command line's object, which builds everything and runs a command where there is one."""
     global _arguments
     _arguments = tuple(arguments)
     quiet()
     load_adapters()
     load_modules(craft_lightning.objectives)
-    strict = {"allow_abbrev": False}
     try:
-        CraftCLI(
+        return CraftCLI(
             CraftModule,
             LightningDataModule,
             subclass_mode_data=True,
             parser_class=CraftArgumentParser,
-            parser_kwargs={**strict, **{command: dict(strict) for command in COMMANDS}},
-            save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             args=list(arguments),
+            **options,
         )
     finally:
         _arguments = ()

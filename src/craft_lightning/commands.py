@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     elif options.tool == "audit-learning":
         from craft_lightning.audit.learning import print_learning
 
-        print_learning(options.config, options.override, options.json)
+        print_learning(options.config, options.override, options.json, options.routes)
     elif options.tool == "new-adapter":
         write_adapter(options.name, options.family, options.directory)
     else:
@@ -123,6 +123,7 @@ def _add_adapter_tools(tools: Any) -> None:
         description="Collect a few decisions with a recipe's policy and print whether its losses can teach it.",
     )
     learning.add_argument("--config", action="append", required=True, help="a recipe's name or file; may be repeated")
+    learning.add_argument("--routes", type=int, default=8, help="routes driven greedily and by sampling; 0 for none")
     learning.add_argument("--json", action="store_true", help="print one JSON object")
     learning.add_argument(
         "override", nargs="*", metavar="FIELD=VALUE", help="fields of the recipe, such as data.transitions=512"

@@ -198,7 +198,10 @@ class CraftModule(LightningModule):
             kept = (mass - batch.candidates.log_mass).exp() >= self.support_mass
             self.report({"support/mass": mass.exp().mean(), "support/kept": kept.float().mean()})
             if not kept.any():
-                return torch.zeros((), device=self.device)
+                # With several ranks the others wait for this one's gradient, which is zero.
+                alone = self.trainer.world_size == 1
+                valid = outputs.joint.masked_fill(~candidates.mask, 0.0)
+                return torch.zeros((), device=self.device) if alone else 0.0 * valid.sum()
             if not kept.all():
                 batch = batch[kept]
                 candidates, outputs = batch.candidates, outputs.rows(kept)

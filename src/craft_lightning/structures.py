@@ -85,7 +85,6 @@ class FactorLogProbs:
     joint [B, K] log-probabilities over the mask (masked entries are -inf); factors [B, K, F]; tables one [B, M_f, N_f]
     conditional log-softmax a factor at the visited prefixes; prefix one [B, K] row index into tables[f] a factor. How
     many rows a table has, and which of them a candidate visits, follows from the ids alone.
-
     Policies whose candidates are not all there is also fill: law [B, L], the parameters of the density that candidates
     were drawn from, for closed forms (``PolicyAdapter.divergence``); log_mass [B], the log of the mass that the current
     parameters leave on this support; plan [B, N, T, 3], the central plans of N modes, for regression in pre-training.

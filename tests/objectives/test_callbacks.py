@@ -258,14 +258,14 @@ def test_a_resting_teacher_is_scored_once_an_iteration(host, transitions):
     batch = transitions[rows]
     outputs = host.adapter.score(batch.context, batch.candidates)
     stored = anchor.term(host, batch, batch.candidates, outputs)
-    live = anchor._teacher_log_probs(host, batch.context, batch.candidates)
-    torch.testing.assert_close(anchor._stored(batch, live).joint, live.joint.detach())
+    live = host.adapter.score(batch.context, batch.candidates, params=anchor.teacher).joint
+    torch.testing.assert_close(anchor._stored(batch).joint, live.detach())
     anchor._scores = None
     torch.testing.assert_close(stored, anchor.term(host, batch, batch.candidates, outputs))
     # A transition that was never annotated is not looked up.
     anchor.annotate(transitions, host, [])
     batch.rollout += 10_000
-    assert anchor._stored(batch, live) is None
+    assert anchor._stored(batch) is None
 
 
 def test_distillation_pulls_back_to_the_teacher(host, transitions):

@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from craft_lightning.errors import CraftError
+from craft_lightning.module import CraftModule
+from craft_lightning.objectives.diagnostics import LossDiagnostics
+from craft_lightning.objectives.distillation import SelfDistillation
+from craft_lightning.objectives.group_relative import GroupRelative
+from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.policies.candidates import duplicate_groups
 from craft_lightning.policies.checkpoint import load_policy, save_policy
 from craft_lightning.policies.factored import duplicate_plans, joint_logits, split_joint
 from craft_lightning.policies.plan_grid import PlanGrid
 from craft_lightning.testing.tiny_hierarchical import TinyHierarchicalPolicy, fan_grid
-from craft_lightning.testing.transitions import random_observation
+from craft_lightning.testing.transitions import ProgressWorld, SyntheticDataModule, random_observation
 
 
 @pytest.fixture
@@ -135,3 +140,27 @@ def test_another_grid_is_refused(policy, tmp_path):
         policy.set_grid(fan_grid(3, 4))
     with pytest.raises(CraftError, match="outside 5 paths x 4 speeds"):
         policy.propose(context_at(policy, 3.0), support=torch.tensor([[[0, 4]]]))
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [(CounterfactualProxy, {}), (GroupRelative, {"ratio_level": "factor", "factor_advantage": True})],
+)
+def test_craft_improves_it(make, arguments, quiet_trainer):
+    policy = TinyHierarchicalPolicy().set_trainable("decoder")
+    context = policy.encode(random_observation(64, torch.Generator().manual_seed(3))).detach()
+
+    def returned():
+        candidates = policy.propose(context)
+        end = candidates.trajectories[:, :, -1]
+        value = end[..., 0] - 3.0 * end[..., 1].abs()
+        return float((candidates.log_probs.exp() * value.masked_fill(~candidates.mask, 0.0)).sum(1).mean())
+
+    before = returned()
+    loss = make(name="proxy", floor=1.0, **arguments)
+    loss._world = ProgressWorld()
+    module = CraftModule(policy, learning_rate=2e-2, trainable="decoder")
+    trainer = quiet_trainer([loss, SelfDistillation(0.1), LossDiagnostics()], max_epochs=4)
+    trainer.fit(module, datamodule=SyntheticDataModule())
+    assert returned() > before + 3.0
+    assert {"policy/entropy_path", "policy/entropy_speed"} <= set(trainer.callback_metrics)

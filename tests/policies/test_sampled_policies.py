@@ -10,9 +10,11 @@ from craft_lightning.objectives.distillation import SelfDistillation
 from craft_lightning.objectives.entropy import Entropy
 from craft_lightning.objectives.functional import kl_divergence
 from craft_lightning.objectives.group_relative import GroupRelative
-from craft_lightning.objectives.policy_gradient import ReinforcePlusPlus
+from craft_lightning.objectives.policy_gradient import ProximalPolicy, ReinforcePlusPlus
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.objectives.residual import GroundedResidual
+from craft_lightning.policies.checkpoint import load_policy, save_policy
+from craft_lightning.testing.straight_road import straight_road
 from craft_lightning.testing.tiny_densities import TinyBetaPolicy, TinyDiffusionPolicy, TinyGaussianPolicy
 from craft_lightning.testing.transitions import (
     ProgressWorld,
@@ -96,7 +98,6 @@ def test_latents_are_required(policy):
 
 
 def test_divergence_is_zero_at_home_and_near_that_of_the_candidates_abroad(policy):
-    policy.samples = 512
     if isinstance(policy, TinyDiffusionPolicy):
         policy = TinyDiffusionPolicy(group=256).set_trainable("heads")
     else:
@@ -183,10 +184,11 @@ def losses(kind):
         loss = GroupRelative(name="group", floor=1.0)
         loss._world = ProgressWorld()
         return [loss]
-    return [ReinforcePlusPlus(name="reinforce"), proxy()]
+    executed = ReinforcePlusPlus if kind == "reinforce" else ProximalPolicy
+    return [executed(name=kind), proxy()]
 
 
-@pytest.mark.parametrize("kind", ["craft", "grpo", "reinforce"])
+@pytest.mark.parametrize("kind", ["craft", "grpo", "reinforce", "ppo"])
 def test_a_few_steps_raise_the_return(policy, kind, quiet_trainer):
     def returned():
         transitions = synthetic_transitions(policy, 256, seed=77)
@@ -202,3 +204,29 @@ def test_a_few_steps_raise_the_return(policy, kind, quiet_trainer):
     assert returned() > before + 0.5
     if kind == "craft":
         assert float(trainer.callback_metrics["anchor/kl_student_teacher"]) > 0.0
+
+
+def test_more_samples_may_be_drawn_than_a_checkpoint_did(tmp_path):
+    saved = save_policy(tmp_path / "policy.safetensors", TinyGaussianPolicy(samples=4))
+    policy = TinyGaussianPolicy(samples=32)
+    load_policy(saved, policy)
+    assert driven(policy)[1].mask.sum(1).tolist() == [32] * 6
+    with pytest.raises(CraftError, match="width"):
+        load_policy(saved, TinyGaussianPolicy(width=9))
+
+
+def test_the_counterfactual_world_judges_the_draws(policy):
+    transitions = synthetic_transitions(policy, 12, seed=1)
+    world = CounterfactualProxy(name="proxy", backend="torch")
+    values = {}
+    host = type("Host", (), {"adapter": policy, "device": torch.device("cpu")})()
+    host.report = host.report_iteration = values.update
+    world.annotate(transitions, host, [straight_road()])
+    candidates = transitions.candidates
+    assert (transitions.advantage[~candidates.mask] == 0).all()
+    assert (transitions.advantage[candidates.mask] != 0).any()
+    assert candidates.mask[torch.arange(12), candidates.chosen].all()  # what is executed is among the draws
+    outputs = policy.score(transitions.context, candidates)
+    term = world.term(host, transitions, candidates, outputs)
+    found = torch.autograd.grad(term, list(policy.trainable_parameters().values()))
+    assert all(torch.isfinite(gradient).all() and (gradient != 0).any() for gradient in found)

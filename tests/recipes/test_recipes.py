@@ -68,6 +68,15 @@ def test_a_baseline_differs_from_craft_in_its_losses_alone(name, capsys):
     assert len(theirs) == 1
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("craft_")])
+def test_the_losses_of_craft_are_the_same_to_the_letter_for_every_policy(name):
+    def losses(recipe):
+        return re.search(r"^losses:.*?(?=^\S)", find_recipe(recipe).read_text() + "\nend", re.M | re.S).group()
+
+    assert losses(name) == losses("craft_vocabulary")
+    assert "SelfDistillation" in losses(name)
+
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 COMMAND_LINES = [
     shlex.split(line, comments=True)[1:]

@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS, EGO_FEATURES, ROUTE_FEATURE_POINTS
+from craft_lightning.conventions import (
+    BEV_CELLS,
+    BEV_CHANNELS,
+    EGO_FEATURES,
+    MAX_CLOSED_LINES,
+    MAX_OBJECTS,
+    OBJECT_FEATURES,
+    ROUTE_FEATURE_POINTS,
+)
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.structures import Context, Observation
 
@@ -55,6 +63,7 @@ def critic_of(adapter: PolicyAdapter, hidden: int = 64) -> Critic:
         bev=torch.zeros(1, len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS, dtype=torch.uint8, device=device),
         ego=torch.zeros(1, len(EGO_FEATURES), device=device),
         route=torch.zeros(1, ROUTE_FEATURE_POINTS, 2, device=device),
+        objects=torch.zeros(1, MAX_OBJECTS + MAX_CLOSED_LINES, len(OBJECT_FEATURES), device=device),
         batch_size=[1],
     )
     training = adapter.training

@@ -1,6 +1,5 @@
 """Staying near a slow copy of oneself: KL to a teacher that is a moving average of the trained parameters."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -23,10 +22,8 @@ class SelfDistillation(LossCallback):
 
     An exact sum where the candidates are all there are. With several factors the chain rule is used: the same number
     where plans are listed, and where they were sampled an expectation over visited prefixes in which every factor is
-    summed out.
-
-    A policy whose candidates are drawn from a density (``FactorLogProbs.law``) gives both divergences in closed form
-    (``PolicyAdapter.divergence``); a sum over the few drawn samples would only estimate them.
+    summed out. A policy whose candidates are drawn from a density (``FactorLogProbs.law``) gives both divergences in
+    closed form (``PolicyAdapter.divergence``).
 
     The teacher is an exponential moving average of the trainable parameters, theta_T <- decay theta_T + (1 - decay)
     theta, which starts as the policy the fit starts from (pre-trained). It shares everything frozen with the student.
@@ -69,7 +66,7 @@ class SelfDistillation(LossCallback):
         self.teacher: dict[str, Tensor] = {}
         self.pretrained: dict[str, Tensor] = {}
         self._restored = False
-        self._scores: _TeacherScores | None = None
+        self._scores: tuple[Tensor, FactorLogProbs] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the teacher as the student, or check what a checkpoint gave back.
@@ -105,13 +102,7 @@ class SelfDistillation(LossCallback):
             batch = transitions[start : start + _CHUNK].to(module.device)
             parts.append(self._teacher_log_probs(module, batch.context, batch.candidates))
         keys, order = _keys(transitions).to(module.device).sort()
-        joint = torch.cat([part.joint for part in parts])[order]
-        # With one factor the joint log-probabilities say everything, and so does a law.
-        laws = [part.law for part in parts if part.law is not None]
-        law = torch.cat(laws)[order] if laws else None
-        several = len(parts[0].tables) > 1 and law is None
-        tables = [torch.cat(each)[order] for each in zip(*(part.tables for part in parts), strict=True)]
-        self._scores = _TeacherScores(keys, joint, tables if several else [], law)
+        self._scores = keys, _joined(parts).rows(order)
 
     def _report_drift(self, transitions: Transition, module: Learner) -> None:
         """Log KL(teacher || pre-trained) over a chunk of states spread over the iteration."""
@@ -125,7 +116,7 @@ class SelfDistillation(LossCallback):
     def term(self, module: Learner, batch: Transition, candidates: CandidateSet, outputs: FactorLogProbs) -> Tensor:
         """Return the weighted sum of both divergences of the mini-batch."""
         with torch.no_grad():
-            teacher = self._stored(batch, outputs)
+            teacher = self._stored(batch)
             if teacher is None:
                 teacher = self._teacher_log_probs(module, batch.context, candidates)
         reverse = self._divergence(module, outputs, teacher, candidates.mask, self.factor_weights)
@@ -161,50 +152,38 @@ class SelfDistillation(LossCallback):
     def _teacher_log_probs(self, module: Learner, context: Any, candidates: CandidateSet) -> FactorLogProbs:
         return module.adapter.score(context, candidates, params=self.teacher)
 
-    def _stored(self, batch: Transition, outputs: FactorLogProbs) -> FactorLogProbs | None:
+    def _stored(self, batch: Transition) -> FactorLogProbs | None:
         """Return the teacher's scores kept by ``annotate``, or None where some transition is not among them."""
         if self._scores is None:
             return None
-        keys, wanted = self._scores.keys, _keys(batch)
+        (keys, scores), wanted = self._scores, _keys(batch)
         row = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-        if not torch.equal(keys[row], wanted):
-            return None
-        joint = self._scores.joint[row]
-        tables = [table[row] for table in self._scores.tables] or [joint.unsqueeze(1)]
-        # Which rows of the tables the candidates visit follows from their ids, the student's and the teacher's alike.
-        law = None if self._scores.law is None else self._scores.law[row]
-        return FactorLogProbs(joint, joint.unsqueeze(-1), tables, outputs.prefix, law)
+        return scores.rows(row) if torch.equal(keys[row], wanted) else None
 
+    @staticmethod
     def _divergence(
-        self,
         module: Learner,
         first: FactorLogProbs,
         second: FactorLogProbs,
         mask: Tensor,
-        factor_weights: list[float] | None = None,
+        factor_weights: Sequence[float] | None = None,
     ) -> Tensor:
-        """Return the mean of KL(first || second): between the laws where there are any, else over the candidates."""
-        if first.law is None or second.law is None:
-            return divergence(first, second, mask, factor_weights).mean()
-        if factor_weights is not None:
-            raise CraftError(
-                f"losses.{self.name}: factor_weights do not apply to {type(module.adapter).__name__}, whose divergence "
-                "has a closed form; leave them out"
-            )
-        return module.adapter.divergence(first.law, second.law).mean()
+        """Return the mean of KL(first || second): of the laws where there are any, else over the candidates."""
+        if first.law is not None and second.law is not None:
+            return module.adapter.divergence(first.law, second.law).mean()
+        return divergence(first, second, mask, factor_weights).mean()
 
 
-@dataclasses.dataclass
-class _TeacherScores:
-    """keys [N] sorted; joint [N, K], a table [N, M, N_f] a factor (none with one factor) and law [N, L] in their order.
-
-    There are no tables beside a law.
-    """
-
-    keys: Tensor
-    joint: Tensor
-    tables: list[Tensor]
-    law: Tensor | None
+def _joined(parts: Sequence[FactorLogProbs]) -> FactorLogProbs:
+    """Return one batch of what a divergence needs; with one factor the joint log-probabilities say everything."""
+    joint = torch.cat([part.joint for part in parts])
+    laws = [part.law for part in parts if part.law is not None]
+    if len(parts[0].tables) == 1:
+        tables, prefix = [joint.unsqueeze(1)], [torch.zeros_like(joint, dtype=torch.int64)]
+    else:
+        tables = [torch.cat(each) for each in zip(*(part.tables for part in parts), strict=True)]
+        prefix = [torch.cat(each) for each in zip(*(part.prefix for part in parts), strict=True)]
+    return FactorLogProbs(joint, joint.unsqueeze(-1), tables, prefix, torch.cat(laws) if laws else None)
 
 
 def _keys(transitions: Transition) -> Tensor:

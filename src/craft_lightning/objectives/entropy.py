@@ -30,7 +30,6 @@ class Entropy(LossCallback):
     ) -> Tensor:
         """Return minus the mean entropy of the mini-batch."""
         law = outputs.law
-        each = plan_entropy(outputs, candidates.mask) if law is None else module.adapter.law_entropy(law)
-        value = each.mean()
+        value = (plan_entropy(outputs, candidates.mask) if law is None else module.adapter.law_entropy(law)).mean()
         self.report(module, {"nats": value.detach()})
         return -value

@@ -109,6 +109,10 @@ class CounterfactualProxy(LossCallback):
         """Return L_cp of the mini-batch."""
         return expected_advantage_loss(outputs.joint, batch.advantage, candidates.mask)
 
+    def returns(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> Tensor:
+        """Return the counterfactual returns [N, K] of all candidates, those that ``annotate`` normalises."""
+        return self._rollout(transitions, module, grids).returns
+
     def _rollout(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> "_Rollouts":
         """Roll out all candidates of all transitions."""
         parts = []

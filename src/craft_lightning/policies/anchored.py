@@ -64,6 +64,9 @@ class AnchoredPolicy(PolicyAdapter):
     }
 
     temperature: Tensor
+    offset_table: Tensor
+    change_table: Tensor
+    target_table: Tensor
 
     def __init__(
         self,

@@ -13,8 +13,9 @@ from craft_lightning.errors import CraftError
 from craft_lightning.policies.candidates import check_candidates, check_ids, gumbel_argmax, native_quantities
 from craft_lightning.structures import CandidateSet, Context, FactorLogProbs, Observation, PlanSpec
 
-Profile = Literal["heads", "decoder", "all", "none"]
-"""What is trained: the scoring head, the whole decoder, everything (pre-training) or nothing."""
+Profile = Literal["heads", "decoder", "lora", "all", "none"]
+"""What is trained: the scoring head, the whole decoder, low-rank adapters in it where a policy has any, everything
+(pre-training) or nothing."""
 
 
 class PolicyAdapter(nn.Module, ABC):
@@ -237,7 +238,7 @@ class PolicyAdapter(nn.Module, ABC):
         """Choose what is trained and freeze the rest, including its dropout and batch statistics.
 
         Args:
-            profile: "heads", "decoder", "all" (pre-training) or "none".
+            profile: "heads", "decoder", "lora", "all" (pre-training) or "none".
 
         Raises:
             CraftError: the policy has no such profile.
@@ -246,11 +247,19 @@ class PolicyAdapter(nn.Module, ABC):
         offered = {"all", "none", *self.profiles}
         if profile not in offered:
             raise CraftError(f"trainable is {profile!r}; {type(self).__name__} offers {', '.join(sorted(offered))}")
-        prefixes = self.profiles.get(profile, ())
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(profile == "all" or any(f"{name}.".startswith(f"{p}.") for p in prefixes))
+            parameter.requires_grad_(profile != "none" and self.trains(profile, name))
         self.profile = profile
         return self.train(self.training)
+
+    def trains(self, profile: Profile, name: str) -> bool:
+        """Return whether a profile other than "none" trains the parameter ``name``.
+
+        Here: "all" trains everything and any other what ``profiles`` lists. A policy whose profiles depend on its
+        arguments overrides this.
+        """
+        prefixes = self.profiles.get(profile, ())
+        return profile == "all" or any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters of the current profile by name."""

@@ -113,7 +113,7 @@ def beta_divergence(first: Tensor, second: Tensor) -> Tensor:
     """Return KL(Beta_1 || Beta_2) summed over coordinates, with exactly no gradient where both are equal."""
     alpha, beta = first.chunk(2, -1)
     other_alpha, other_beta = second.chunk(2, -1)
-    return _BetaDivergence.apply(alpha, beta, other_alpha, other_beta).sum(-1)  # type: ignore[no-untyped-call]
+    return _BetaDivergence.apply(alpha, beta, other_alpha, other_beta).sum(-1)
 
 
 def beta_entropy(law: Tensor) -> Tensor:

@@ -47,9 +47,11 @@ class TruncatedDiffusionPolicy(PolicyAdapter):
 
     family = "truncated diffusion"
     stores_geometry = True
+    free_arguments = PolicyAdapter.free_arguments | {"group"}
 
     temperature: Tensor
     deviation: Tensor
+    ddim: Tensor
     signal: Tensor
 
     def __init__(

@@ -73,9 +73,9 @@ def duplicate_plans(plans: Tensor, tolerance: float) -> Tensor:
         if torch.equal(settled, alone):
             break
         alone = settled
-    index = torch.arange(count, device=plans.device)
-    first = torch.where(earlier & alone.unsqueeze(1), index, count).amin(-1)
-    return torch.where(alone, index, first)
+    # argmax answers the first of equals.
+    first = (earlier & alone.unsqueeze(1)).to(torch.uint8).argmax(-1)
+    return torch.where(alone, torch.arange(count, device=plans.device), first)
 
 
 def list_plans(logits: Tensor, representative: Tensor, speeds: int, support: Tensor | None = None) -> CandidateSet:

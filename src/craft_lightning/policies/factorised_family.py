@@ -42,6 +42,7 @@ class FactorisedPolicy(HierarchicalPolicy):
     """
 
     family = "factorised vocabulary"
+    free_arguments = HierarchicalPolicy.free_arguments | {"keep_paths", "keep_speeds"}
 
     def __init__(
         self,

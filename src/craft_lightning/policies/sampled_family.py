@@ -34,6 +34,7 @@ class SampledPolicy(PolicyAdapter):
 
     family = "sampled density"
     stores_geometry = True
+    free_arguments = PolicyAdapter.free_arguments | {"samples"}
 
     def __init__(self, samples: int, dimensions: int, num_poses: int = 40, dt: float = 0.1) -> None:
         super().__init__()

@@ -221,7 +221,8 @@ class VocabularyPolicy(PolicyAdapter):
 
     def checkpoint_arguments(self) -> dict[str, Any]:
         """Return the constructor arguments, the vocabulary's file replaced by its size: the checkpoint holds it."""
-        return {**super().checkpoint_arguments(), "size": len(self.table)}
+        arguments = super().checkpoint_arguments()
+        return {**arguments, "size": len(self.table)} if "size" in arguments else arguments
 
     def _scaled_logits(self, context: Context, temperature: Tensor | float | None = None) -> Tensor:
         """Logits over the temperature [B, size] (None: the stored one), duplicates pooled."""

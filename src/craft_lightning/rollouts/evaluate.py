@@ -156,11 +156,12 @@ def drive_routes(
     progress: Callable[[dict[str, Any]], None] = lambda record: None,
     judging: Judging | None = None,
     keeper: Keeper | None = None,
+    greedy: bool = True,
 ) -> list[dict[str, Any]]:
     """Drive every route once.
 
     Args:
-        policy: decides greedily; None lets the privileged expert drive.
+        policy: decides; None lets the privileged expert drive.
         pool: started worlds.
         routes: routes in the order of their indices.
         traffic: traffic of every episode.
@@ -168,6 +169,7 @@ def drive_routes(
         progress: called with every new record.
         judging: the protocol's rules; None = the house's own limits.
         keeper: gets every record as soon as it is there, and knows those that need not be driven again.
+        greedy: the policy takes its most probable candidate; else it samples.
 
     Returns:
         One ``metrics.records.RouteRecord`` dictionary a route, in route order.
@@ -175,6 +177,6 @@ def drive_routes(
     """
     evaluation = Evaluation(routes, traffic, seed, judging or Judging())
     source = _EvaluationSource(evaluation, pool.size, keeper or Keeper(), progress)
-    driver: Driver = ExpertDriver() if policy is None else PolicyDriver(policy, pool.size, seed, greedy=True)
+    driver: Driver = ExpertDriver() if policy is None else PolicyDriver(policy, pool.size, seed, greedy)
     run_episodes(pool, source, driver)
     return [source.records[index] for index in range(len(routes))]

@@ -247,15 +247,21 @@ class WorldsDataModule(LightningDataModule):
         )
 
     def drive(
-        self, policy: PolicyAdapter | None, title: str, seed: int | None = None, keeper: Keeper | None = None
+        self,
+        policy: PolicyAdapter | None,
+        title: str,
+        seed: int | None = None,
+        keeper: Keeper | None = None,
+        greedy: bool = True,
     ) -> list[dict[str, Any]]:
-        """Drive every evaluation route once, greedily.
+        """Drive every evaluation route once.
 
         Args:
             policy: who drives; None = the privileged expert.
             title: what the progress bar says.
             seed: seed of traffic and scenarios; None = the module's.
             keeper: gets every record as soon as it is there, and knows those that need not be driven again.
+            greedy: take the most probable candidate, as evaluation does; else sample, as training does.
 
         Returns:
             One record a route, in route order.
@@ -275,6 +281,7 @@ class WorldsDataModule(LightningDataModule):
                 lambda record: bar.record(record, True),
                 judging(self.rules),
                 keeper,
+                greedy,
             )
 
     def val_dataloader(self) -> DataLoader:

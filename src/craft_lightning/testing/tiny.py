@@ -1,7 +1,6 @@
 """A policy small enough for unit tests of anything that needs one."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,10 +53,6 @@ class TinyVocabularyPolicy(VocabularyPolicy):
         poses = self.table[:, [self.table.shape[1] // 4, self.table.shape[1] // 2, -1]].flatten(1) / 20.0
         hidden = torch.tanh(context["state"][:, None] + self.embedding(poses))
         return self.head(self.dropout(hidden)).squeeze(-1) * 4.0
-
-    def checkpoint_arguments(self) -> dict[str, Any]:
-        """Return the constructor arguments: the seed makes the vocabulary."""
-        return dict(self.arguments)
 
 
 def random_vocabulary(size: int, num_poses: int = 40, seed: int = 0, dt: float = 0.1) -> Vocabulary:

@@ -11,12 +11,10 @@ from craft_lightning.testing.subject import Subject, require, violated
 
 
 def profile_names(subject: Subject, profile: Profile) -> set[str]:
-    """Return the parameters that a profile of fine-tuning trains, by what the class declares."""
-    prefixes = type(subject.adapter).profiles.get(profile, ())
-    every = dict(subject.adapter.named_parameters())
-    if profile == "all":
-        return set(every)
-    return {name for name in every if any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)}
+    """Return the parameters that a profile trains, by what the adapter declares (``PolicyAdapter.trains``)."""
+    if profile == "none":
+        return set()
+    return {name for name, _ in subject.adapter.named_parameters() if subject.adapter.trains(profile, name)}
 
 
 @check("drives")
