@@ -225,7 +225,7 @@ class HiPAD(ReleasedPolicy, ListedPolicy):
         distance = speeds_to_distance(context["speed"], self.card.dt)
         frame = type(self.card.frame)("forward_left", self.card.frame.ahead)
         plans = path_to_poses(context["path"].unsqueeze(2), distance, frame).flatten(1, 2)
-        ids = plan_ids(*self.listed, plans.device).expand(len(plans), -1, -1)
+        ids = plan_ids(self.listed[0], self.listed[1], plans.device).expand(len(plans), -1, -1)
         return ids, plans, ~context["vetoed"].flatten(1)
 
     def act(self, candidates: CandidateSet, greedy: bool = False, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:

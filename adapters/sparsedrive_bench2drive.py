@@ -143,7 +143,7 @@ class SparseDriveBench2Drive(ReleasedPolicy, ListedPolicy):
         }
 
     def encode(self, observation: Observation) -> Context:
-        """Return ``features`` in half precision, ``logits`` and ``mask`` [B, K], ``plans`` [B, K, 6, 2], ids, ``ego``."""
+        """Return ``features`` in half precision, ``logits`` and ``mask`` [B, K], ``plans`` [B, K, 6, 2], ids."""
         found = self.features(observation)
         hits = found["collision"] > 0.5
         mask = ~hits | hits.all(1, keepdim=True) if self.rescore else torch.ones_like(hits)

@@ -154,9 +154,10 @@ class SparseDriveNavsim(ReleasedPolicy, ListedPolicy):
         """Return a model of the documented layout."""
         from craft_lightning.testing.stand_ins.sparsedrive import StandInSparseDrive
 
-        sizes = [arguments[name] for name in ("paths", "speeds", "width", "hidden")]
+        paths, speeds, width, hidden = (arguments[name] for name in ("paths", "speeds", "width", "hidden"))
         keep, version = (arguments["kept_paths"], arguments["kept_speeds"]), arguments["version"]
-        return LocalModel(StandInSparseDrive(*sizes, keep, *MULTIPLIED[version], *AVERAGED[version]))
+        metrics = (*MULTIPLIED[version], *AVERAGED[version])
+        return LocalModel(StandInSparseDrive(paths, speeds, width, hidden, keep, *metrics))
 
     @classmethod
     def stand_in_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:

@@ -52,7 +52,14 @@ FORBIDDEN = {
 }
 NUMPY_ONLY = ("roads", "simulation", "simulation.embedded")
 # Where the house knows argparse: the command line, and modules that are programs of their own.
-PROGRAMS = {"commands", "testing.__main__", "simulation.drive", "simulation.embedded.cli", "roads.towns.build"}
+PROGRAMS = {
+    "commands",
+    "policies.released.bridge_server",
+    "roads.towns.build",
+    "simulation.drive",
+    "simulation.embedded.cli",
+    "testing.__main__",
+}
 
 
 @cache

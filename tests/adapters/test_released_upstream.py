@@ -1,7 +1,8 @@
 """Adapters against the real modules of released projects, with random weights; skipped without checkouts.
 
-CRAFT_UPSTREAM names a folder with checkouts (SparseDriveV2, GTRS, DiffusionDrive, plant2, lead, carla_garage, simlingo), and below it ``site``
-with what they import beside this project's own dependencies (diffusers, einops, jaxtyping, beartype).
+CRAFT_UPSTREAM names a folder of checkouts (SparseDriveV2, GTRS, DiffusionDrive, plant2, lead, carla_garage, simlingo),
+and below it ``site`` with what they import beside this project's own dependencies (diffusers, einops, jaxtyping,
+beartype).
 """
 
 import dataclasses
@@ -111,9 +112,12 @@ def test_diffusiondrive(tmp_path):
         context, _candidates = driven(policy, 2)
         assert context["features"].shape == (2, 20, 256)
         # The rebuilt branch says what the model's own says, and its greedy plan is the model's answer.
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(0)
-            answer = model(dict(inputs))["trajectory"]
+        answers = []
+        for row in range(2):
+            with torch.no_grad(), torch.random.fork_rng():
+                torch.manual_seed(0)
+                answers.append(model({name: value[row : row + 1] for name, value in inputs.items()})["trajectory"])
+        answer = torch.cat(answers)
         best = policy.logits(context).argmax(1)
         torch.testing.assert_close(context["plans"][torch.arange(2), best], answer)
 

@@ -68,7 +68,7 @@ def test_a_head_that_lacks_something_stays_as_it_was():
     before = head["score"].weight.detach().clone()
     with pytest.raises(CraftError, match=r"has no up\.head\.bias"):
         take_head(head, {"up.head.weight": torch.ones(1, 2)}, {"score.": "up.head."}, "Mine")
+    state = {"up.head.weight": torch.ones(1, 3), "up.head.bias": torch.ones(1)}
     with pytest.raises(CraftError, match="construct the adapter with the model's sizes"):
-        state = {"up.head.weight": torch.ones(1, 3), "up.head.bias": torch.ones(1)}
         take_head(head, state, {"score.": "up.head."}, "Mine")
     assert torch.equal(head["score"].weight, before)

@@ -101,7 +101,7 @@ def receive(connection: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def nest(flat: Mapping[str, Any]) -> Any:
     """Turn dotted names into nested dictionaries, and into lists where all keys of a level are numbers."""
-    tree = {}  # type: Dict[str, Any]
+    tree: dict[str, Any] = {}
     for name, value in flat.items():
         place = tree
         parts = name.split(".")
@@ -223,7 +223,7 @@ class TappedModel:
         """Run the model once, without gradients, and return what was listened to."""
         import torch
 
-        heard = {name: [] for name in self.taps}  # type: Dict[str, List[Any]]
+        heard: dict[str, list[Any]] = {name: [] for name in self.taps}
         modules = self._modules()
         handles = []
         for name, tap in self.taps.items():
@@ -291,7 +291,7 @@ class Server:
 
     def __init__(self, factory: str, arguments: Mapping[str, Any]) -> None:
         self.model = load_factory(factory)(**arguments)
-        self.tapped = None  # type: Optional[TappedModel]
+        self.tapped: TappedModel | None = None
 
     def answer(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Answer one request: ``connect``, ``state`` or ``run``."""
@@ -311,7 +311,7 @@ class Server:
         import torch
 
         module = self.tapped.module if self.tapped is not None else None
-        some = next(iter(module.parameters()), None) if hasattr(module, "parameters") else None
+        some = next(iter(module.parameters()), None) if module is not None and hasattr(module, "parameters") else None
         device = "cpu" if some is None else some.device
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict
@@ -66,7 +66,7 @@ class ListedPolicy(PolicyAdapter):
     def spec(self) -> PlanSpec:
         """The global factors, with the stored temperature."""
         sizes = math.prod(factor.size for factor in self._factors)
-        support = "static" if sizes == self.count else "filtered"
+        support: Literal["static", "filtered"] = "static" if sizes == self.count else "filtered"
         return PlanSpec(self.num_poses, self.dt, self._factors, support, False, float(self.temperature))
 
     @property

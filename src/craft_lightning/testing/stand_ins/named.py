@@ -21,6 +21,8 @@ class StandInVADv2(nn.Module):
 
 
 class _VADv2Head(nn.Module):
+    plan_anchors: Tensor
+
     def __init__(self, entries: int, width: int) -> None:
         super().__init__()
         along = torch.linspace(0.0, 6.0, entries)[:, None] * torch.arange(1.0, 7.0)
