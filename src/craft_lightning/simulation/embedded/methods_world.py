@@ -21,7 +21,7 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
         return wire.value(world.apply_settings(Settings.from_wire(settings)))
 
     def load_new_episode(name: str, reset_settings: bool = True, map_layers: int = 0) -> Any:
-        world.load(name, reset_settings)
+        world.load(name, reset_settings, at_the_next_tick=bool(managers))
         return wire.VOID
 
     def copy_opendrive_to_file(text: str, parameters: Any = None) -> Any:

@@ -1,0 +1,103 @@
+"""The agent that official evaluators load: ``--agent=THIS_FILE --agent-config=POLICY --track=MAP``.
+
+It drives any policy adapter of this package. Where the evaluator is not installed the file can still be imported, to
+find its path.
+"""
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from craft_lightning.errors import CraftError
+from craft_lightning.frames import pose_from_carla
+
+try:
+    _official: Any = importlib.import_module("leaderboard.autoagents.autonomous_agent")
+    _Base: Any = _official.AutonomousAgent
+except ImportError:
+    _official, _Base = None, object
+
+
+def get_entry_point() -> str:
+    """Return the name of the agent's class, as evaluators ask for it."""
+    return "CraftAgent"
+
+
+def split_configuration(given: str) -> tuple[str, str]:
+    """Return the configuration and the name under which Bench2Drive saves the route, "" where there is none.
+
+    Bench2Drive's evaluator appends ``+NAME`` of every route to what the user gave, one after the other.
+    """
+    if Path(given).exists():
+        return given, ""
+    config, _, names = given.partition("+")
+    return config, names.rpartition("+")[2]
+
+
+class CraftAgent(_Base):  # type: ignore[misc]
+    """Lets a policy drive the evaluator's route.
+
+    The shipped policy sees the simulator's ground truth and is therefore no competitor in any track; it says so when
+    it is set up and declares the one sensor it can, the map.
+    """
+
+    def setup(self, path_to_conf_file: str) -> None:
+        """Load the policy.
+
+        Args:
+            path_to_conf_file: see ``configured.configured_policy``.
+
+        Raises:
+            CraftError: it cannot be loaded, or there is no evaluator around this agent.
+
+        """
+        # Not above: whoever only wants this file's path should not wait for torch.
+        from craft_lightning.official.configured import configured_policy
+        from craft_lightning.rollouts.drivers import PolicyDriver
+
+        if _official is None:
+            raise CraftError("this agent is set up by an official evaluator; run craft-lightning official instead")
+        self.track = _official.Track.MAP
+        config, self.save_name = split_configuration(path_to_conf_file)
+        self.policy = PolicyDriver(configured_policy(config), rows=1, seed=0, greedy=True)
+        self.driver: Any = None
+        self.motion: dict[str, Any] = {}
+        print(f"craft_lightning: '{config}' drives from the simulator's ground truth (privileged)", flush=True)
+
+    def sensors(self) -> list[dict[str, Any]]:
+        """Declare the map. Actors and lights come from the client's snapshot, for which evaluators know no sensor."""
+        # Read once: it never changes, and a thread of the evaluator's would otherwise copy it again and again.
+        return [{"type": "sensor.opendrive_map", "reading_frequency": 1e-6, "id": "map"}]
+
+    def set_global_plan(self, global_plan_gps: Any, global_plan_world_coord: Any) -> None:
+        """Keep the whole route, of which the evaluator only keeps a point every 50 m."""
+        super().set_global_plan(global_plan_gps, global_plan_world_coord)
+        poses = [transform for transform, _ in global_plan_world_coord]
+        self.plan = np.array([pose_from_carla(pose.location.x, pose.location.y, pose.rotation.yaw) for pose in poses])
+
+    def run_step(self, input_data: dict[str, Any], timestamp: float) -> Any:
+        """Return the control for the next tick."""
+        if self.driver is None:
+            from craft_lightning.official.route_driver import RouteDriver
+
+            provider = importlib.import_module("srunner.scenariomanager.carla_data_provider").CarlaDataProvider
+            ego = provider.get_hero_actor()
+            if ego is None:
+                raise CraftError("the evaluator's world has no vehicle with role_name=hero; there is nothing to drive")
+            self.driver = RouteDriver(self.policy, provider.get_world(), ego, self.plan)
+        if hasattr(self, "get_metric_info") and os.environ.get("SAVE_PATH"):
+            self.motion[str(len(self.motion))] = self.get_metric_info()
+        return self.driver.control()
+
+    def destroy(self) -> None:
+        """Write the ego's motion where Bench2Drive looks for it (SAVE_PATH), and let go of the world."""
+        folder = os.environ.get("SAVE_PATH")
+        if folder and self.save_name and self.motion:
+            target = Path(folder) / self.save_name
+            target.mkdir(parents=True, exist_ok=True)
+            (target / "metric_info.json").write_text(json.dumps(self.motion), encoding="utf-8")
+        self.driver = None
