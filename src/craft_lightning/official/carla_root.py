@@ -11,6 +11,7 @@ from craft_lightning.errors import CraftError
 _SCRIPT = """\
 #!/bin/sh
 # Written by craft-lightning carla-root: stands in for CARLA's start script and runs the embedded server instead.
+# The server ends with the process that CRAFT_LEADERBOARD_PARENT names, if it is set.
 # Of CARLA's options -carla-rpc-port (or -carla-port, -carla-world-port) counts; streams take the port after it.
 port=2000
 for word in "$@"; do
@@ -18,7 +19,8 @@ for word in "$@"; do
         -carla-rpc-port=*|-carla-port=*|-carla-world-port=*) port="${{word#*=}}" ;;
     esac
 done
-exec {python} -m craft_lightning.simulation.embedded --port "$port" --town {town}{maps}
+exec {python} -m craft_lightning.simulation.embedded --port "$port" --town {town}{maps} \
+    --parent-pid "${{CRAFT_LEADERBOARD_PARENT:-0}}"
 """
 
 

@@ -4,16 +4,14 @@ import dataclasses
 import os
 import subprocess
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from craft_lightning.errors import CraftError
 from craft_lightning.official import leaderboard_agent
 from craft_lightning.official.carla_root import write_carla_root
 from craft_lightning.official.checkout import Checkout, evaluator_python, find_checkout
+from craft_lightning.official.prepared_routes import prepare_routes
 from craft_lightning.simulation.launcher import EmbeddedServer, PortBlock
-
-_REFUSED = 2  # exit status of the evaluator's own argument parser
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +63,16 @@ def evaluate_officially(run: OfficialRun) -> Path:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CraftError(f"--output {run.output} cannot be written ({error.strerror}); name another file") from error
+    if not run.resume:
+        referee_file(output).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="craft-carla-root-") as scratch:
         root = write_carla_root(Path(scratch), run.town, run.maps, checkout.agents)
-        routes = choose_routes(run.routes, run.subset, Path(scratch) / "routes.xml")
+        routes = prepare_routes(run.routes, run.subset, output.with_suffix(".routes.xml"))
         # The evaluator looks for free ports from the given ones on; a block of ours keeps it clear of other servers.
         block = PortBlock()
         port = block.first
         words = command_line(run, routes, checkout, python, port)
-        environment = evaluator_environment(checkout, root)
+        environment = evaluator_environment(checkout, root, output)
         if checkout.starts_server:
             status = subprocess.run(words, cwd=checkout.root, env=environment, check=False).returncode
         else:
@@ -86,36 +86,6 @@ def evaluate_officially(run: OfficialRun) -> Path:
             + (f", {run.output} holds what it had judged" if output.is_file() else "")
         )
     return output
-
-
-def choose_routes(source: Path, subset: str, target: Path) -> Path:
-    """Write the routes of a file that a subset names, as they are, into another file and return that.
-
-    Raises:
-        CraftError: the file is no route file, or has no such route.
-
-    """
-    try:
-        tree = ElementTree.parse(source)
-    except (OSError, ElementTree.ParseError) as error:
-        raise CraftError(f"--routes {source} cannot be read ({error}); give a route file") from error
-    wanted = [word.strip() for word in subset.split(",") if word.strip()]
-    root = tree.getroot()
-    routes = {route.get("id", ""): route for route in root.findall("route")}
-    unknown = [name for name in wanted if name not in routes]
-    if unknown or not routes:
-        raise CraftError(f"--routes {source} has no route {', '.join(unknown)}; it holds {', '.join(list(routes)[:10])}")
-    empty = [name for name, route in routes.items() if route.find("scenarios/scenario") is None]
-    if set(wanted or routes) <= set(empty):
-        raise CraftError(f"--routes {source}: no chosen route has a scenario, and evaluators take none without one")
-    for name, route in routes.items():
-        if name in empty or (wanted and name not in wanted):
-            root.remove(route)
-    left_out = [name for name in empty if not wanted or name in wanted]
-    if left_out:
-        print(f"left out, since evaluators take no route without a scenario: {', '.join(left_out)}")
-    tree.write(target)
-    return target
 
 
 def command_line(run: OfficialRun, routes: Path, checkout: Checkout, python: Path, port: int) -> list[str]:
@@ -140,13 +110,20 @@ def command_line(run: OfficialRun, routes: Path, checkout: Checkout, python: Pat
     return words + (["--resume=True"] if run.resume else [])
 
 
-def evaluator_environment(checkout: Checkout, carla_root: Path) -> dict[str, str]:
+def referee_file(output: Path) -> Path:
+    """Return the file of our own verdicts beside an evaluator's result file."""
+    return output.with_suffix(".ours.jsonl")
+
+
+def evaluator_environment(checkout: Checkout, carla_root: Path, output: Path) -> dict[str, str]:
     """Return the variables that evaluators read, on top of this process's."""
-    api = carla_root / "PythonAPI" / "carla"
-    paths = [str(api), str(checkout.leaderboard), str(checkout.scenario_runner), os.environ.get("PYTHONPATH", "")]
+    packages = (checkout.agents.parent, checkout.leaderboard, checkout.scenario_runner)
+    paths = [*map(str, packages), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "CARLA_ROOT": str(carla_root),
+        "CRAFT_LEADERBOARD_PARENT": str(os.getpid()),
+        leaderboard_agent.REFEREE_VARIABLE: str(referee_file(output)),
         "SCENARIO_RUNNER_ROOT": str(checkout.scenario_runner),
         "LEADERBOARD_ROOT": str(checkout.leaderboard),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),

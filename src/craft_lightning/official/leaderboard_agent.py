@@ -22,6 +22,10 @@ except ImportError:
     _official, _Base = None, object
 
 
+REFEREE_VARIABLE = "CRAFT_LEADERBOARD_REFEREE"
+"""Names a file to which our own verdict on every route is added, one JSON object a line."""
+
+
 def get_entry_point() -> str:
     """Return the name of the agent's class, as evaluators ask for it."""
     return "CraftAgent"
@@ -65,6 +69,7 @@ class CraftAgent(_Base):  # type: ignore[misc]
         config, self.save_name = split_configuration(path_to_conf_file)
         self.policy = PolicyDriver(configured_policy(config), rows=1, seed=0, greedy=True)
         self.driver: Any = None
+        self.referee: Any = None
         self.motion: dict[str, Any] = {}
         print(f"craft_lightning: '{config}' drives from the simulator's ground truth (privileged)", flush=True)
 
@@ -89,15 +94,25 @@ class CraftAgent(_Base):  # type: ignore[misc]
             if ego is None:
                 raise CraftError("the evaluator's world has no vehicle with role_name=hero; there is nothing to drive")
             self.driver = RouteDriver(self.policy, provider.get_world(), ego, self.plan)
+            if os.environ.get(REFEREE_VARIABLE):
+                from craft_lightning.official.referee import Referee
+
+                self.referee = Referee(self.driver, provider.get_world(), ego)
+        if self.referee is not None:
+            self.referee.tick()
         if hasattr(self, "get_metric_info") and os.environ.get("SAVE_PATH"):
             self.motion[str(len(self.motion))] = self.get_metric_info()
         return self.driver.control()
 
     def destroy(self) -> None:
-        """Write the ego's motion where Bench2Drive looks for it (SAVE_PATH), and let go of the world."""
+        """Write the ego's motion where Bench2Drive looks for it (SAVE_PATH), and our own verdict."""
         folder = os.environ.get("SAVE_PATH")
         if folder and self.save_name and self.motion:
             target = Path(folder) / self.save_name
             target.mkdir(parents=True, exist_ok=True)
             (target / "metric_info.json").write_text(json.dumps(self.motion), encoding="utf-8")
-        self.driver = None
+        if self.referee is not None:
+            from craft_lightning.official.referee import append_record
+
+            append_record(Path(os.environ[REFEREE_VARIABLE]), self.referee.close())
+        self.driver = self.referee = None

@@ -1,5 +1,6 @@
 """Methods about the server, the episode, settings, the map and the weather."""
 
+import math
 from typing import Any
 
 from craft_lightning.simulation.embedded import wire
@@ -37,6 +38,15 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
     def is_weather_enabled() -> Any:
         return wire.value(True)
 
+    def project_point(location: list[float], direction: list[float], reach: float) -> Any:
+        point = world.town.project(location, direction, float(reach))
+        return wire.value([point is not None, wire.labelled_point(point or (0.0, 0.0, 0.0))])
+
+    def cast_ray(start: list[float], end: list[float]) -> Any:
+        way = [b - a for a, b in zip(start, end, strict=True)]
+        point = world.town.project(start, way, math.hypot(*way))
+        return wire.value([] if point is None else [wire.labelled_point(point)])
+
     def add_traffic_manager_running(where: list[Any]) -> Any:
         address, port = where
         fresh = int(port) not in managers
@@ -67,6 +77,8 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
         "get_names_of_all_objects": lambda: wire.value([]),
         "get_environment_objects": lambda tag=0: wire.value([]),
         "enable_environment_objects": lambda objects, enable: wire.VOID,
+        "project_point": project_point,
+        "cast_ray": cast_ray,
         "draw_debug_shape": lambda shape: wire.VOID,
         "is_traffic_manager_running": lambda port: wire.value(port in managers),
         "get_traffic_manager_running": lambda port: wire.value(
