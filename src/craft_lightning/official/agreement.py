@@ -77,9 +77,10 @@ def read_verdicts(official: Path, ours: Path) -> list[Verdicts]:
 
 def print_agreement(verdicts: list[Verdicts], console: Console | None = None) -> None:
     """Print one line a route: official number / ours, and where they differ."""
-    console = console or Console()
-    if not console.is_terminal:
-        console = Console(width=200, file=console.file)
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a pipe has no width; numbers must not be cut
+            console = Console(width=200)
     table = Table(title="official / ours, on the same drives")
     for name in ("route", "RC %", "infractions x", "score", "outside %", "min speed %", "differences"):
         table.add_column(name)
