@@ -18,7 +18,6 @@ from craft_lightning.errors import CraftError
 from craft_lightning.simulation.launcher import PORTS_PER_BLOCK
 from craft_lightning.simulation.session import Session
 
-_CLEAR = 20.0  # metres between a new vehicle and everybody who is already there
 _BASE_TYPES = ("car", "van", "truck")
 _SEED_LIMIT = 2**31 - 1
 _PATIENCE = 3.0  # seconds that a tick may last before the Traffic Manager is woken
@@ -73,7 +72,7 @@ def _signal(port: int) -> None:
             connection.recv(4096)
 
 
-def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int:
+def fill_with_traffic_manager(session: Session, seed: int, vehicles: int, clear: float = 20.0) -> int:
     """Spawn vehicles that the Traffic Manager drives and return how many there was room for.
 
     They begin at standstill at the map's spawn points, clear of whoever is there, and are not replaced: the Traffic
@@ -83,6 +82,7 @@ def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int
         session: the session.
         seed: draws places and kinds of vehicles.
         vehicles: how many.
+        clear: metres between a new vehicle and everybody who is already there.
 
     Raises:
         CraftError: the server offers no vehicle or no spawn point.
@@ -106,7 +106,7 @@ def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int
             break
         point = points[index]
         place = np.array([_xy(point.location)])
-        if len(taken) and np.hypot(*(taken - place).T).min() < _CLEAR:
+        if len(taken) and np.hypot(*(taken - place).T).min() < clear:
             continue
         kind = kinds[int(rng.integers(len(kinds)))]
         kind.set_attribute("role_name", "background")
