@@ -22,6 +22,7 @@ except ImportError:
     _official, _Base = None, object
 
 
+_APPENDED = "+RouteScenario_"
 REFEREE_VARIABLE = "CRAFT_LEADERBOARD_REFEREE"
 """Names a file to which our own verdict on every route is added, one JSON object a line."""
 
@@ -34,12 +35,10 @@ def get_entry_point() -> str:
 def split_configuration(given: str) -> tuple[str, str]:
     """Return the configuration and the name under which Bench2Drive saves the route, "" where there is none.
 
-    Bench2Drive's evaluator appends ``+NAME`` of every route to what the user gave, one after the other.
+    Bench2Drive's evaluator appends ``+RouteScenario_...`` of every route to what the user gave, one after the other.
     """
-    if Path(given).exists():
-        return given, ""
-    config, _, names = given.partition("+")
-    return config, names.rpartition("+")[2]
+    config, *names = given.split(_APPENDED)
+    return config, _APPENDED[1:] + names[-1] if names else ""
 
 
 class CraftAgent(_Base):  # type: ignore[misc]
@@ -48,6 +47,11 @@ class CraftAgent(_Base):  # type: ignore[misc]
     The shipped policy sees the simulator's ground truth and is therefore no competitor in any track; it says so when
     it is set up and declares the one sensor it can, the map.
     """
+
+    # Evaluators also destroy an agent whose setup failed.
+    driver: Any = None
+    referee: Any = None
+    save_name = ""
 
     def setup(self, path_to_conf_file: str) -> None:
         """Load the policy.
@@ -68,8 +72,6 @@ class CraftAgent(_Base):  # type: ignore[misc]
         self.track = _official.Track.MAP
         config, self.save_name = split_configuration(path_to_conf_file)
         self.policy = PolicyDriver(configured_policy(config), rows=1, seed=0, greedy=True)
-        self.driver: Any = None
-        self.referee: Any = None
         self.motion: dict[str, Any] = {}
         print(f"craft_lightning: '{config}' drives from the simulator's ground truth (privileged)", flush=True)
 
