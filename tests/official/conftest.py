@@ -38,6 +38,10 @@ class CarlaDataProvider:
         return CarlaDataProvider.world
 
     @staticmethod
+    def get_traffic_manager_port():
+        return 1
+
+    @staticmethod
     def get_hero_actor():
         for actor in CarlaDataProvider.world.get_actors():
             if actor.attributes.get("role_name") == "hero":

@@ -7,6 +7,9 @@ find its path.
 import importlib
 import json
 import os
+import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,23 @@ def split_configuration(given: str) -> tuple[str, str]:
     return config, _APPENDED[1:] + names[-1] if names else ""
 
 
+class Pulse:
+    """Tells a thread when the evaluator waits for its next tick, so that a Traffic Manager that hangs is woken.
+
+    Args:
+        port: of the evaluator's Traffic Manager.
+
+    """
+
+    traffic_manager: Any = True
+    ticking_since: float | None = None
+
+    def __init__(self, port: int) -> None:
+        from craft_lightning.simulation.traffic_manager import watch_traffic_manager
+
+        threading.Thread(target=watch_traffic_manager, args=(weakref.ref(self), port), daemon=True).start()
+
+
 class CraftAgent(_Base):  # type: ignore[misc]
     """Lets a policy drive the evaluator's route.
 
@@ -51,6 +71,7 @@ class CraftAgent(_Base):  # type: ignore[misc]
     # Evaluators also destroy an agent whose setup failed.
     driver: Any = None
     referee: Any = None
+    pulse: "Pulse | None" = None
     save_name = ""
 
     def setup(self, path_to_conf_file: str) -> None:
@@ -88,6 +109,8 @@ class CraftAgent(_Base):  # type: ignore[misc]
 
     def run_step(self, input_data: dict[str, Any], timestamp: float) -> Any:
         """Return the control for the next tick."""
+        if self.pulse is not None:
+            self.pulse.ticking_since = None
         if self.driver is None:
             from craft_lightning.official.route_driver import RouteDriver
 
@@ -96,6 +119,7 @@ class CraftAgent(_Base):  # type: ignore[misc]
             if ego is None:
                 raise CraftError("the evaluator's world has no vehicle with role_name=hero; there is nothing to drive")
             self.driver = RouteDriver(self.policy, provider.get_world(), ego, self.plan)
+            self.pulse = Pulse(provider.get_traffic_manager_port())
             if os.environ.get(REFEREE_VARIABLE):
                 from craft_lightning.official.referee import Referee
 
@@ -104,7 +128,10 @@ class CraftAgent(_Base):  # type: ignore[misc]
             self.referee.tick()
         if hasattr(self, "get_metric_info") and os.environ.get("SAVE_PATH"):
             self.motion[str(len(self.motion))] = self.get_metric_info()
-        return self.driver.control()
+        control = self.driver.control()
+        if self.pulse is not None:
+            self.pulse.ticking_since = time.monotonic()
+        return control
 
     def destroy(self) -> None:
         """Write the ego's motion where Bench2Drive looks for it (SAVE_PATH), and our own verdict."""
@@ -117,4 +144,4 @@ class CraftAgent(_Base):  # type: ignore[misc]
             from craft_lightning.official.referee import append_record
 
             append_record(Path(os.environ[REFEREE_VARIABLE]), self.referee.close())
-        self.driver = self.referee = None
+        self.driver = self.referee = self.pulse = None

@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgpack
 import numpy as np
@@ -36,7 +37,7 @@ def start_traffic_manager(session: Session, seed: int) -> Any:
     if session.traffic_manager is None:
         port = _free_port(session.port + PORTS_PER_BLOCK - 1)
         session.traffic_manager = session.client.get_trafficmanager(port)
-        threading.Thread(target=_watch, args=(weakref.ref(session), port), daemon=True).start()
+        threading.Thread(target=watch_traffic_manager, args=(weakref.ref(session), port), daemon=True).start()
     manager = session.traffic_manager
     manager.set_synchronous_mode(True)
     manager.set_hybrid_physics_mode(False)
@@ -45,12 +46,30 @@ def start_traffic_manager(session: Session, seed: int) -> Any:
     return manager
 
 
-def _watch(reference: "weakref.ref[Session]", port: int) -> None:
-    """Wake the Traffic Manager of a session whenever one of its ticks hangs, for as long as it has one.
+class Ticking(Protocol):
+    """Whoever ticks a world under a Traffic Manager.
+
+    Attributes:
+        traffic_manager: what ends the watch where it is None.
+        ticking_since: when the tick that runs was asked for (monotonic seconds), None between ticks.
+
+    """
+
+    traffic_manager: Any
+    ticking_since: float | None
+
+
+def watch_traffic_manager(reference: Callable[[], Ticking | None], port: int) -> None:
+    """Wake a Traffic Manager whenever a tick hangs, for as long as there is one; runs in a thread of its own.
+
+    Args:
+        reference: returns who ticks, None where it is gone (a weak reference).
+        port: of the Traffic Manager.
 
     The thread that ticks and the one that drives signal each other without holding the lock they wait with, so that a
     signal can be lost and both wait. Leaving the synchronous mode signals once more; the step that this sets off ends
     the wait, and the mode is taken up again. The client's own methods wait for the hanging tick, its port does not.
+
     """
     while True:
         time.sleep(_LOOK)
