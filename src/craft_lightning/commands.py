@@ -105,6 +105,7 @@ def _add_official(tools: Any) -> None:
     official.add_argument("--routes", type=Path, required=True, help="route file in the Leaderboard schema")
     official.add_argument("--output", type=Path, required=True, help="the evaluator's result file")
     official.add_argument("--policy", default="vocabulary_craftville", help="policy, by name or file, or a recipe")
+    official.add_argument("--agent", type=Path, help="another agent's file; default: this package's agent")
     official.add_argument("--subset", default="", help="ids of routes, separated by commas; default: all")
     official.add_argument("--repetitions", type=int, default=1, help="how often each route is driven")
     official.add_argument("--seed", type=int, default=0, help="of the evaluator's Traffic Manager")

@@ -54,6 +54,8 @@ def evaluate_officially(run: OfficialRun) -> Path:
 
     """
     checkout, python = find_checkout(), evaluator_python()
+    if run.agent is not None and not run.agent.is_file():
+        raise CraftError(f"--agent {run.agent} does not exist; give the file of an evaluator's agent")
     if not run.routes.is_file():
         raise CraftError(f"--routes {run.routes} does not exist; give a route file in the Leaderboard schema")
     output = run.output.resolve()
