@@ -262,7 +262,7 @@ def speeds(route, checkpoints, always, ego, background, end=201.0):
 def test_bench2drive_compares_at_nearly_twenty_places_whatever_comes_out(straight_route):
     # More than a twentieth (10 m of points 1 m apart): a stretch of 11 m each, 18 of them, and the rest at the end.
     assert speeds(straight_route, 20, True, 10.0, 8.0) == [125.0] * 19
-    assert speeds(straight_route, 20, True, 8.0, 10.0) == [80.0] * 20
+    assert speeds(straight_route, 20, True, 8.0, 10.0) == [80.0] * 19
 
 
 @pytest.mark.parametrize(("ego", "values"), [(9.9, [99.0] * 4), (10.0, [])])
