@@ -28,8 +28,8 @@ TOOLS = {
     "score": "print the scores of result files, anybody's",
     "clip": "play one scenario type and write a short moving picture",
     "gallery": "play all scenario types and write a page of moving pictures",
-    "official": "let an official evaluator (Bench2Drive, leaderboard 2.0) judge a policy on the embedded server",
     "carla-root": "write a CARLA_ROOT for evaluators whose server is the embedded one",
+    "official": "let an official evaluator (Bench2Drive, leaderboard 2.0) judge a policy on the embedded server",
     "audit": "execute candidates in branches of the world and hold the proxy against them",
 }
 
@@ -72,7 +72,7 @@ def usage() -> str:
     lines = [
         f"usage: {program} COMMAND [options]",
         "",
-        *(f"  {word:<10}{text}" for word, text in {**TRAINING, **TOOLS}.items()),
+        *(f"  {word:<12}{text}" for word, text in {**TRAINING, **TOOLS}.items()),
         "",
         f"recipes: {', '.join(recipe_names())}",
         f"example: {program} fit --config craft_vocabulary --losses.residual.weight=0.3",
