@@ -66,22 +66,52 @@ def test_props_that_evaluators_spawn(run):
     assert got["types"] == ["static.prop.mesh", "static.prop.chainbarrier"]
 
 
+def test_a_late_farewell_to_an_old_episode_hits_nobody_of_the_new_one(tools):
+    """Evaluators destroy a scenario's actors by id when Python forgets the scenario, which may be after a load."""
+    serve, ask = tools
+    body = """
+    old = [car(point).id for point in town.get_spawn_points()[:40:10]]
+    world.tick()
+    world = client.load_world("craftville", reset_settings=False)
+    new = [car(point).id for point in town.get_spawn_points()[:40:10]]
+    world.tick()
+    client.apply_batch_sync([carla.command.DestroyActor(one) for one in old])
+    world.tick()
+    answer(shared=len(set(old) & set(new)), left=len(world.get_actors().filter("vehicle.*")))
+    """
+    with serve("--town", "craftville") as server:
+        assert ask(server.port, body, clean=False) == {"shared": 0, "left": 4}
+
+
 LOADED_UNDER_A_TRAFFIC_MANAGER = """
+import threading
+from types import SimpleNamespace
+from craft_lightning.simulation.traffic_manager import watch_traffic_manager
+# Under load the Traffic Manager's threads now and then wait for each other for ever.
+pulse = SimpleNamespace(traffic_manager=True, ticking_since=None)
+threading.Thread(target=watch_traffic_manager, args=(lambda: pulse, PORT), daemon=True).start()
+
+def tick():
+    pulse.ticking_since = time.monotonic()
+    world.tick()
+    pulse.ticking_since = None
+
 manager = client.get_trafficmanager(PORT)
 manager.set_synchronous_mode(True)
 time.sleep(1.0)  # its thread ends the round that it began before
 episodes, moved = [], []
 for _ in range(3):
     world = client.load_world("craftville", reset_settings=False)
-    world.tick()
+    tick()
     episodes.append(world.id)
     points = world.get_map().get_spawn_points()
     cars = [world.try_spawn_actor(library.find("vehicle.tesla.model3"), point) for point in points[:40:10]]
-    world.tick()
+    tick()
     start = [one.get_location() for one in cars]
     for one in cars:
         one.set_autopilot(True, PORT)
-    ticks(120)
+    for _ in range(120):
+        tick()
     moved.append(sum(one.get_location().distance(place) > 2.0 for one, place in zip(cars, start)))
 answer(episodes=episodes, moved=moved, settings=world.get_settings().synchronous_mode)
 """

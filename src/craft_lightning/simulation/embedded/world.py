@@ -98,7 +98,9 @@ class World:
         self.town = town
         self.rack = SensorRack(self)
         self._unannounced = at_the_next_tick and old.episode > 0
-        self.state = WorldState(episode=old.episode + (not self._unannounced), frame=old.frame + 1)
+        number = old.episode + (not self._unannounced)
+        # Ids go on, as CARLA's do: what a client still destroys of the old episode must not hit the new one's actors.
+        self.state = WorldState(episode=number, frame=old.frame + 1, next_id=old.next_id)
         if not reset_settings or old.episode == 0:
             self.state.settings = old.settings
         else:
