@@ -34,3 +34,15 @@ def test_all_rows_come_out_in_one_table(program, monkeypatch, capsys):
     assert {"alpha", "beta"} <= set(capsys.readouterr().out.split())
     with pytest.raises(CraftError, match="did you mean 'beta'"):
         program["main"](["--only=betta"])
+
+
+@pytest.mark.slow
+def test_the_traffic_manager_drives_fifty_vehicles_for_ten_minutes(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
+    endure = runpy.run_module("benchmarks.traffic_manager", run_name="benchmarks.program")["endure"]
+    seen = endure("craftville", 50, 12_000)
+    assert seen["placed"] == 50
+    assert seen["jumps"] == 0
+    assert seen["kilometres"] > 50.0
+    # Two that wait for each other in a junction are taken away by the Traffic Manager after 90 s.
+    assert seen["left"] >= 25

@@ -30,7 +30,7 @@ FLOORS = {
     **dict.fromkeys(("simulation", "simulation.embedded"), 4),
     "rollouts": 5,
     **dict.fromkeys(("module", "reports", "arms", "pretraining", "recipes", "recipe_files", "mistakes", "scaffold"), 6),
-    **dict.fromkeys(("audit", "noise", "resume", "cli", "commands", "__main__"), 6),
+    **dict.fromkeys(("audit", "official", "noise", "resume", "cli", "commands", "__main__"), 6),
 }
 # Pairs that the floors would allow and the rules of the house do not.
 FORBIDDEN = {

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         tool.add_argument("--seed", type=int, default=0, help="draws the place, the scenario and the traffic")
         tool.add_argument("--driver", default="expert", help="expert, or a policy: shipped checkpoint or file")
         tool.add_argument("--camera", action="store_true", help="show the ego's camera beside the bird's-eye view")
+    _add_official(tools)
     _add_audit(tools)
     _add_adapter_tools(tools)
     options = parser.parse_args(list(arguments))
@@ -79,6 +81,10 @@ def main(arguments: Sequence[str]) -> None:
     elif options.tool == "gallery":
         wanted = options.town, options.seed, options.driver, options.camera
         write_gallery(options.folder, options.only, *wanted)
+    elif options.tool == "carla-root":
+        write_root(options.folder, options.town, options.maps)
+    elif options.tool == "official":
+        run_officially({name: value for name, value in vars(options).items() if name != "tool"})
     elif options.tool == "audit":
         from craft_lightning.audit.run import AuditOptions, audit
 
@@ -91,6 +97,35 @@ def main(arguments: Sequence[str]) -> None:
         write_adapter(options.name, options.family, options.directory)
     else:
         run_benchmarks(options.quick, options.only)
+
+
+def _add_official(tools: Any) -> None:
+    """Add the arguments of ``carla-root`` and ``official``."""
+    root = tools.add_parser(
+        "carla-root",
+        allow_abbrev=False,
+        description="Write a folder that evaluators take for a CARLA installation (CARLA_ROOT); its start script runs "
+        "the embedded server.",
+    )
+    root.add_argument("folder", metavar="DIR", type=Path, help="the folder")
+    official = tools.add_parser(
+        "official",
+        allow_abbrev=False,
+        description="Let an official evaluator (CRAFT_LEADERBOARD: a checkout of Bench2Drive, leaderboard 2.0) judge a "
+        "policy on the embedded server, and hold its verdicts beside ours. See docs/official_evaluator.md.",
+    )
+    official.add_argument("--routes", type=Path, required=True, help="route file in the Leaderboard schema")
+    official.add_argument("--output", type=Path, required=True, help="the evaluator's result file")
+    official.add_argument("--policy", default="vocabulary_craftville", help="policy, by name or file, or a recipe")
+    official.add_argument("--agent", type=Path, help="another agent's file; default: this package's agent")
+    official.add_argument("--subset", default="", help="ids of routes, separated by commas; default: all")
+    official.add_argument("--repetitions", type=int, default=1, help="how often each route is driven")
+    official.add_argument("--seed", type=int, default=0, help="of the evaluator's Traffic Manager")
+    official.add_argument("--timeout", type=float, default=300.0, help="seconds it waits for server and agent")
+    official.add_argument("--resume", action="store_true", help="go on with what --output holds")
+    for tool in (root, official):
+        tool.add_argument("--town", default="craftville", help="town to begin with: built in, or an .xodr file")
+        tool.add_argument("--maps", default="", help="folder of further towns, TOWN.xodr")
 
 
 def _add_audit(tools: Any) -> None:
@@ -310,6 +345,46 @@ def write_gallery(folder: Path, only: Sequence[str], town: str, seed: int, drive
 
     page, played, failed = build_gallery(folder, only, town, seed, driver, camera)
     print(f"{page}: {played} types played, {failed} not")
+
+
+def write_root(folder: Path, town: str, maps: str) -> None:
+    """Write a folder that evaluators take for a CARLA installation, and say how to use it.
+
+    Args:
+        folder: where.
+        town: town that the server begins with.
+        maps: folder of further towns.
+
+    Raises:
+        CraftError: see ``official.carla_root.write_carla_root``.
+
+    """
+    from craft_lightning.official import leaderboard_agent
+    from craft_lightning.official.carla_root import write_carla_root
+    from craft_lightning.official.checkout import CHECKOUT_VARIABLE, find_checkout
+
+    agents = find_checkout().agents if os.environ.get(CHECKOUT_VARIABLE) else None
+    written = write_carla_root(folder, town, maps, agents)
+    print(f"export CARLA_ROOT={written}")
+    print(f"export TEAM_AGENT={leaderboard_agent.__file__}")
+
+
+def run_officially(options: dict[str, Any]) -> None:
+    """Let an official evaluator judge a policy; print its scores and how they agree with ours.
+
+    Args:
+        options: fields of ``official.evaluation.OfficialRun``.
+
+    Raises:
+        CraftError: see ``official.evaluation.evaluate_officially``.
+
+    """
+    from craft_lightning.official.agreement import print_agreement, read_verdicts
+    from craft_lightning.official.evaluation import OfficialRun, evaluate_officially, referee_file
+
+    output = evaluate_officially(OfficialRun(**options))
+    print_agreement(read_verdicts(output, referee_file(output)))
+    print_scores([output])
 
 
 def run_benchmarks(quick: bool, only: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,8 +88,7 @@ def policy_driver(name: str) -> Decide | None:
     driver = PolicyDriver(load_policy(name), rows=1, seed=0, greedy=True)
 
     def decide(result: Any) -> np.ndarray:
-        waiting: Any = SimpleNamespace(result=result)
-        return np.asarray(driver.decide({0: waiting})[0][1])
+        return driver.decide_alone(result.observation)
 
     return decide
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ class PolicyDriver:
         plans = trajectory.cpu().numpy()
         rows = functools.cache(functools.partial(_rows, context, candidates))
         return {world: ("step", plans[world], functools.partial(_row, rows, world)) for world in running}
+
+    def decide_alone(self, observation: dict[str, np.ndarray], number: int = 0, step: int = 0) -> np.ndarray:
+        """Return the trajectory [T, 3] for one observation that belongs to no pool of worlds.
+
+        Args:
+            observation: fields of ``structures.Observation``, without the batch axis.
+            number: rollout number, which the noise belongs to.
+            step: number of the decision, likewise.
+
+        """
+        spec, result = SimpleNamespace(number=number), SimpleNamespace(observation=observation)
+        _, trajectory, _ = self.decide({0: Running(spec, result, steps=step)})[0]
+        return np.asarray(trajectory)
 
     def _noise(self, running: dict[int, Running], count: int, purpose: tuple[int, ...] = ()) -> torch.Tensor:
         noise = np.zeros((self.rows, count))

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import queue
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import carla
 
@@ -40,19 +40,24 @@ class CollisionSensor:
     """The ego's ``sensor.other.collision`` with a queue.
 
     Args:
-        session: the session, which also destroys the sensor.
-        ego: the ego's actor.
+        actor: the sensor, just spawned on the ego; whoever spawned it destroys it.
 
     Attributes:
+        actor: the sensor.
         since: contacts of earlier frames are dropped.
 
     """
 
-    def __init__(self, session: "Session", ego: Any) -> None:
+    def __init__(self, actor: Any) -> None:
         self.since = 0
         self._queue: queue.SimpleQueue[Contact] = queue.SimpleQueue()
-        self.actor = session.spawn(session.blueprint("sensor.other.collision"), carla.Transform(), attach_to=ego)
-        self.actor.listen(self._listen)
+        self.actor = actor
+        actor.listen(self._listen)
+
+    @classmethod
+    def attach(cls, session: "Session", ego: Any) -> Self:
+        """Spawn the sensor on the ego; the session destroys it."""
+        return cls(session.spawn(session.blueprint("sensor.other.collision"), carla.Transform(), attach_to=ego))
 
     def _listen(self, event: Any) -> None:
         """Runs in a thread of the client: only copy what is needed."""

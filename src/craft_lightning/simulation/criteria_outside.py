@@ -173,8 +173,6 @@ class OutsideRouteLanes:
             if self._junction:
                 self.wrong = math.cos(direction - yaw) < _VEHICLE_COSINE
             elif math.cos(direction - self._direction) < _LANE_COSINE:
-                # Onto a lane that leads the other way, or back from it.
+                # Onto a lane that leads the other way, or back; from one wrong lane to the next nothing changes.
                 self.wrong = not self.wrong
-            else:
-                self.wrong = False
         self._lane, self._direction, self._junction = lane, direction, junction

@@ -18,7 +18,8 @@ class MinimumSpeed:
 
     At each checkpoint the ego's mean speed since the one before is divided by the mean speed of all background
     vehicles (100 % where there are none). Rules after scenario_runner's MinimumSpeedRouteTest; Bench2Drive has 20
-    checkpoints and keeps every value, leaderboard 2.x has 4 and keeps those below 100 %.
+    checkpoints and keeps every value, leaderboard 2.x has 4 and keeps those below 100 %. A stretch begins where the
+    one before was compared, a little beyond its end, so that a route may have a stretch or two fewer.
 
     Args:
         route: the route.
@@ -38,7 +39,7 @@ class MinimumSpeed:
         self.checkpoints, self.always = checkpoints, always
         self.values: list[float] = []
         self._index = 0
-        self._passed = 0  # checkpoints passed
+        self._from = 0.0  # metres along the route where the present stretch begins
         self._ego = self._others = 0.0
         self._samples = 0
         self._closed = False
@@ -55,19 +56,18 @@ class MinimumSpeed:
         """
         if not self.checkpoints:
             return
-        if background is not None:
-            self._ego += abs(speed)
-            self._others += background
-            self._samples += 1
         for index in range(self._index + 1, min(self._index + _WINDOW, len(self._points) - 1) + 1):
             px, py = self._points[index]
             heading = self._headings[index]
             if (x - px) * math.cos(heading) + (y - py) * math.sin(heading) > 0.0:
                 self._index = index
-        passed = int(self._along[self._index] / self._step + 1e-9)
-        if passed > self._passed and passed < self.checkpoints:
+        if self._along[self._index] - self._from > self._step:
             self._compare()
-            self._passed = passed
+            self._from = self._along[self._index]
+        if background is not None:
+            self._ego += abs(speed)
+            self._others += background
+            self._samples += 1
 
     def close(self) -> list[float]:
         """Return all values at the end of the route, the last stretch's too where nearly all of it was driven."""

@@ -251,7 +251,7 @@ class RouteEpisode:
         place = self.place
         self.route = route = place.planner.plan_route(spec.route)
         self._ego = spawn_ego(session, self.options.ego, *ego_place(spec.route.scenarios, route, self.network))
-        self._sensor = CollisionSensor(session, self._ego)
+        self._sensor = CollisionSensor.attach(session, self._ego)
         set_weather(session, spec.route.weather)
         # Before the traffic, which keeps clear of whoever is there.
         self._scenarios = [build(config, session, route, spec.seed, self.network) for config in spec.route.scenarios]

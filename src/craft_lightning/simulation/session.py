@@ -107,7 +107,7 @@ class Session:
     def change_town(self, town: "Town") -> None:
         """Load another town; everything that was spawned must be destroyed before.
 
-        Actors' ids begin anew, so whoever remembers some must forget them.
+        All actors are new ones, so whoever remembers some must forget them.
 
         Raises:
             CraftError: the server cannot load the town.

@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgpack
 import numpy as np
@@ -18,7 +19,6 @@ from craft_lightning.errors import CraftError
 from craft_lightning.simulation.launcher import PORTS_PER_BLOCK
 from craft_lightning.simulation.session import Session
 
-_CLEAR = 20.0  # metres between a new vehicle and everybody who is already there
 _BASE_TYPES = ("car", "van", "truck")
 _SEED_LIMIT = 2**31 - 1
 _PATIENCE = 3.0  # seconds that a tick may last before the Traffic Manager is woken
@@ -37,7 +37,7 @@ def start_traffic_manager(session: Session, seed: int) -> Any:
     if session.traffic_manager is None:
         port = _free_port(session.port + PORTS_PER_BLOCK - 1)
         session.traffic_manager = session.client.get_trafficmanager(port)
-        threading.Thread(target=_watch, args=(weakref.ref(session), port), daemon=True).start()
+        threading.Thread(target=watch_traffic_manager, args=(weakref.ref(session), port), daemon=True).start()
     manager = session.traffic_manager
     manager.set_synchronous_mode(True)
     manager.set_hybrid_physics_mode(False)
@@ -46,12 +46,30 @@ def start_traffic_manager(session: Session, seed: int) -> Any:
     return manager
 
 
-def _watch(reference: "weakref.ref[Session]", port: int) -> None:
-    """Wake the Traffic Manager of a session whenever one of its ticks hangs, for as long as it has one.
+class Ticking(Protocol):
+    """Whoever ticks a world under a Traffic Manager.
+
+    Attributes:
+        traffic_manager: what ends the watch where it is None.
+        ticking_since: when the tick that runs was asked for (monotonic seconds), None between ticks.
+
+    """
+
+    traffic_manager: Any
+    ticking_since: float | None
+
+
+def watch_traffic_manager(reference: Callable[[], Ticking | None], port: int) -> None:
+    """Wake a Traffic Manager whenever a tick hangs, for as long as there is one; runs in a thread of its own.
+
+    Args:
+        reference: returns who ticks, None where it is gone (a weak reference).
+        port: of the Traffic Manager.
 
     The thread that ticks and the one that drives signal each other without holding the lock they wait with, so that a
     signal can be lost and both wait. Leaving the synchronous mode signals once more; the step that this sets off ends
     the wait, and the mode is taken up again. The client's own methods wait for the hanging tick, its port does not.
+
     """
     while True:
         time.sleep(_LOOK)
@@ -73,7 +91,7 @@ def _signal(port: int) -> None:
             connection.recv(4096)
 
 
-def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int:
+def fill_with_traffic_manager(session: Session, seed: int, vehicles: int, clear: float = 20.0) -> int:
     """Spawn vehicles that the Traffic Manager drives and return how many there was room for.
 
     They begin at standstill at the map's spawn points, clear of whoever is there, and are not replaced: the Traffic
@@ -83,6 +101,7 @@ def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int
         session: the session.
         seed: draws places and kinds of vehicles.
         vehicles: how many.
+        clear: metres between a new vehicle and everybody who is already there.
 
     Raises:
         CraftError: the server offers no vehicle or no spawn point.
@@ -106,7 +125,7 @@ def fill_with_traffic_manager(session: Session, seed: int, vehicles: int) -> int
             break
         point = points[index]
         place = np.array([_xy(point.location)])
-        if len(taken) and np.hypot(*(taken - place).T).min() < _CLEAR:
+        if len(taken) and np.hypot(*(taken - place).T).min() < clear:
             continue
         kind = kinds[int(rng.integers(len(kinds)))]
         kind.set_attribute("role_name", "background")

@@ -185,7 +185,7 @@ class ViewReader:
         return self._assemble(snapshot, present, self.watch_signals & self.lights.keys())
 
     def forget(self) -> None:
-        """Drop what is known of all actors, for after a town was loaded anew (ids are handed out again)."""
+        """Drop what is known of all actors, for after a town was loaded anew."""
         for table in (self.facts, self.lights, self._light_ids):
             table.clear()
         self._known.clear()

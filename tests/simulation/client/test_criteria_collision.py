@@ -71,7 +71,7 @@ def event(frame):
 
 def test_sensor_waits_for_the_message_of_its_own_frame():
     session = FakeSession()
-    sensor = CollisionSensor(session, None)
+    sensor = CollisionSensor.attach(session, None)
     assert sensor.take(5) == []
     session.callback(event(4))
     late = threading.Timer(0.05, session.callback, [event(5)])

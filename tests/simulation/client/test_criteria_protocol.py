@@ -232,6 +232,24 @@ def test_changing_onto_the_oncoming_lane_is_wrong_until_one_changes_back(table, 
         assert criterion.wrong is wrong, (x, y)
 
 
+def test_one_wrong_lane_after_another_stays_wrong(road_grid, table, straight_route):
+    """From x = 100 m on the oncoming lane is another one, as where a road follows another."""
+
+    def more(values):
+        return np.append(values, values[1:2], 0)
+
+    later = road_grid.nearest[:, 320:]  # cells of half a metre from x = -60
+    later[later == 1] = 3
+    for name in ("segments", "lane_kind", "lane_junction"):
+        setattr(road_grid, name, more(getattr(road_grid, name)))
+    road_grid.segment_lane = np.arange(4, dtype=np.int32)
+    arrays = {name: more(getattr(table, name)) for name in ("counted", "driving", "length", "half_width")}
+    criterion = OutsideRouteLanes(dataclasses.replace(table, probe=GridProbe(road_grid), **arrays), straight_route)
+    for x, y, wrong in ((90.0, LANE, False), (92.0, 1.75, True), (110.0, 1.75, True), (112.0, LANE, False)):
+        criterion.update(x, y, 0.0)
+        assert criterion.wrong is wrong, (x, y)
+
+
 def test_where_a_scenario_leaves_no_other_way_the_oncoming_lane_is_forgiven(table, straight_route):
     criterion = OutsideRouteLanes(table, straight_route)
     for x in np.arange(0.0, 100.0, 0.5):
@@ -259,9 +277,10 @@ def speeds(route, checkpoints, always, ego, background, end=201.0):
     return criterion.close()
 
 
-def test_bench2drive_compares_at_twenty_places_whatever_comes_out(straight_route):
-    assert speeds(straight_route, 20, True, 10.0, 8.0) == [125.0] * 20
-    assert speeds(straight_route, 20, True, 8.0, 10.0) == [80.0] * 20
+def test_bench2drive_compares_at_nearly_twenty_places_whatever_comes_out(straight_route):
+    # More than a twentieth (10 m of points 1 m apart): a stretch of 11 m each, 18 of them, and the rest at the end.
+    assert speeds(straight_route, 20, True, 10.0, 8.0) == [125.0] * 19
+    assert speeds(straight_route, 20, True, 8.0, 10.0) == [80.0] * 19
 
 
 @pytest.mark.parametrize(("ego", "values"), [(9.9, [99.0] * 4), (10.0, [])])

@@ -60,7 +60,8 @@ def test_a_hanging_tick_is_signalled_again_and_a_running_one_is_not(monkeypatch)
     heard = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        watch = threading.Thread(target=traffic_manager._watch, args=(lambda: session, port), daemon=True)
+        watching = traffic_manager.watch_traffic_manager
+        watch = threading.Thread(target=watching, args=(lambda: session, port), daemon=True)
         watch.start()
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):  # this tick has only begun

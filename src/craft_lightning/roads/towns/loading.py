@@ -86,6 +86,24 @@ def _load(name: str, stamp: int) -> Town:
     return Town(opendrive.name, opendrive, sumo_net(opendrive))
 
 
+def town_of_map(name: str, text: str) -> Town:
+    """Return the town of a map that a server told a client: a built-in one where its text is that, else its own.
+
+    Args:
+        name: name of the map; of a path such as ``Carla/Maps/Town01`` the last part counts.
+        text: its OpenDRIVE text, which the client has parsed already.
+
+    Raises:
+        CraftError: the text is no OpenDRIVE.
+
+    """
+    stem = name.rsplit("/", 1)[-1]
+    if stem in BUILT_IN and load_town(stem).opendrive.text.strip() == text.strip():
+        return load_town(stem)
+    # Nobody drives SUMO's traffic from here, so that no net is made.
+    return Town(stem, load_opendrive(text, check=False, name=stem), Path())
+
+
 def sumo_net(opendrive: OpenDrive) -> Path:
     """Return the SUMO net of an OpenDRIVE text, converting it where no earlier call did.
 

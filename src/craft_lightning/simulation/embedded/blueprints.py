@@ -147,7 +147,16 @@ _PROPS: tuple[tuple[str, tuple[float, float, float], float], ...] = (
     ("static.prop.busstop", (1.90, 0.95, 1.36), 800.0),
     ("static.prop.barrel", (0.26, 0.25, 0.39), 30.0),
     ("static.prop.mesh", (0.50, 0.50, 0.50), 100.0),
+    ("static.prop.chainbarrier", (0.80, 0.15, 0.45), 10.0),
 )
+# What a prop has beside the common attributes; they change nothing here.
+_PROP_ATTRIBUTES = {
+    "static.prop.mesh": (
+        Attribute("mesh_path", STRING, ""),
+        Attribute("mass", FLOAT, "0.0"),
+        Attribute("scale", FLOAT, "1.0"),
+    )
+}
 
 # Attributes of the traffic controller; ``traffic.TrafficOptions`` reads them.
 _TRAFFIC = (
@@ -199,7 +208,13 @@ class BlueprintLibrary:
             tuple(_vehicle(*row) for row in _VEHICLES)
             + tuple(_walker(number) for number in range(1, 31))
             + tuple(
-                Blueprint(name, extent, mass, 0.0, (_ROLE, Attribute("size", STRING, "medium", (), False)))
+                Blueprint(
+                    name,
+                    extent,
+                    mass,
+                    0.0,
+                    (_ROLE, Attribute("size", STRING, "medium", (), False), *_PROP_ATTRIBUTES.get(name, ())),
+                )
                 for name, extent, mass in _PROPS
             )
             + _OTHERS

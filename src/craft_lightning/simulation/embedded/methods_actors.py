@@ -149,11 +149,11 @@ class ActorMethods:
         if actor is not None:
             actor.speed = float(speed)
 
-    def light_state(self, actor_id: int, bits: int) -> None:
-        """Set the bits of a vehicle's lamps."""
+    def light_state(self, actor_id: int, bits: int | list[int]) -> None:
+        """Set the bits of a vehicle's lamps; single calls send them as a list of one, batches as a number."""
         actor = self.world.state.actors.get(actor_id)
         if actor is not None:
-            actor.light_state = int(bits)
+            actor.light_state = int(bits[0] if isinstance(bits, list) else bits)
 
     def get_light_states(self) -> Any:
         """Answer ``get_vehicle_light_states``."""
@@ -163,7 +163,7 @@ class ActorMethods:
     def get_light_state(self, actor_id: int) -> Any:
         """Answer ``get_vehicle_light_state``."""
         actor = self.world.state.actors.get(actor_id)
-        return wire.value(actor.light_state if actor is not None else 0)
+        return wire.value([actor.light_state if actor is not None else 0])
 
     def get_physics_control(self, actor_id: int) -> Any:
         """Answer ``get_physics_control`` with what of the bicycle model CARLA has a place for."""
@@ -211,6 +211,9 @@ class ActorMethods:
             "get_vehicle_light_states": self.get_light_states,
             "get_vehicle_light_state": self.get_light_state,
             "set_vehicle_light_state": void(self.light_state),
+            # Vehicles are boxes without doors; whoever opens one may go on.
+            "open_vehicle_door": none,
+            "close_vehicle_door": none,
             "show_vehicle_debug_telemetry": none,
             "set_wheel_steer_direction": none,
             "get_wheel_steer_angle": self.get_wheel_steer_angle,

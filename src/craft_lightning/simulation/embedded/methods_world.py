@@ -1,5 +1,6 @@
 """Methods about the server, the episode, settings, the map and the weather."""
 
+import math
 from typing import Any
 
 from craft_lightning.simulation.embedded import wire
@@ -21,7 +22,7 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
         return wire.value(world.apply_settings(Settings.from_wire(settings)))
 
     def load_new_episode(name: str, reset_settings: bool = True, map_layers: int = 0) -> Any:
-        world.load(name, reset_settings)
+        world.load(name, reset_settings, at_the_next_tick=bool(managers))
         return wire.VOID
 
     def copy_opendrive_to_file(text: str, parameters: Any = None) -> Any:
@@ -36,6 +37,15 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
 
     def is_weather_enabled() -> Any:
         return wire.value(True)
+
+    def project_point(location: list[float], direction: list[float], reach: float) -> Any:
+        point = world.town.project(location, direction, float(reach))
+        return wire.value([point is not None, wire.labelled_point(point or (0.0, 0.0, 0.0))])
+
+    def cast_ray(start: list[float], end: list[float]) -> Any:
+        way = [b - a for a, b in zip(start, end, strict=True)]
+        point = world.town.project(start, way, math.hypot(*way))
+        return wire.value([] if point is None else [wire.labelled_point(point)])
 
     def add_traffic_manager_running(where: list[Any]) -> Any:
         address, port = where
@@ -67,6 +77,8 @@ def world_methods(world: World, version: str) -> dict[str, Method]:
         "get_names_of_all_objects": lambda: wire.value([]),
         "get_environment_objects": lambda tag=0: wire.value([]),
         "enable_environment_objects": lambda objects, enable: wire.VOID,
+        "project_point": project_point,
+        "cast_ray": cast_ray,
         "draw_debug_shape": lambda shape: wire.VOID,
         "is_traffic_manager_running": lambda port: wire.value(port in managers),
         "get_traffic_manager_running": lambda port: wire.value(

@@ -6,6 +6,7 @@ Arrays come from ``roads`` in the right-handed world frame and are turned into C
 import dataclasses
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,30 @@ class TownAssets:
         if self.flat:
             return 0.0
         return float(self._z[self._nearest(x, y)[1]])
+
+    def project(
+        self, start: Sequence[float], direction: Sequence[float], reach: float
+    ) -> tuple[float, float, float] | None:
+        """Return where a ray meets the ground, which is all that rays meet here; None where it meets none.
+
+        Args:
+            start: x, y, z in CARLA's frame.
+            direction: of any length.
+            reach: metres.
+
+        """
+        length = math.hypot(*direction)
+        if length <= 0.0 or direction[2] >= 0.0:
+            return None
+        along = 0.0
+        # The ground hardly rises over the metres that a ray passes, so that few steps find its height.
+        for _ in range(8):
+            x, y = (start[axis] + along * direction[axis] / length for axis in (0, 1))
+            above = start[2] + along * direction[2] / length - self.ground(x, y)
+            along += above * length / -direction[2]
+        if not -1e-3 <= along <= reach:
+            return None
+        return x, y, self.ground(x, y)
 
     def ground_many(self, xy: np.ndarray) -> np.ndarray:
         """Return [N] heights of the nearest driving lanes [m] for [N, 2] places."""

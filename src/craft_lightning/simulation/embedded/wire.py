@@ -154,6 +154,14 @@ def pose(sent: Sequence[Sequence[float]]) -> tuple[float, float, float, float, f
     return float(x), float(y), float(z), float(pitch), float(yaw), float(roll)
 
 
+ROAD_LABEL = 1  # rpc::CityObjectLabel
+
+
+def labelled_point(place: Sequence[float]) -> list[Any]:
+    """Return a place on the ground as the client's LabelledPoint."""
+    return [[float(number) for number in place[:3]], ROAD_LABEL]
+
+
 def box(centre: Sequence[float], extent: Sequence[float], actor: int = 0) -> list[Any]:
     """Return a BoundingBox: centre and half sizes in metres, no rotation of its own."""
     return [[float(c) for c in centre], [float(e) for e in extent], [0.0, 0.0, 0.0], actor]

@@ -67,6 +67,7 @@ class World:
         self.town = shelf.first
         self.state = WorldState()
         self.state.episode = 0
+        self._unannounced = False
         self.board: LightBoard
         self.traffic: Traffic
         self.rack: SensorRack
@@ -74,8 +75,16 @@ class World:
 
     # ---- episodes ------------------------------------------------------------------------------------------------
 
-    def load(self, name: str, reset_settings: bool = True) -> None:
+    def load(self, name: str, reset_settings: bool = True, at_the_next_tick: bool = False) -> None:
         """Begin a new episode in a town: all actors go, the number of the episode grows, the clock starts at 0.
+
+        Args:
+            name: the town.
+            reset_settings: forget the client's settings, but for its clock.
+            at_the_next_tick: let clients learn of the new number with the next tick, as from an Unreal server that
+                takes its time. A client answers ``load_new_episode`` by subscribing anew; were it to hear of the new
+                episode on the old subscription meanwhile, its Traffic Manager would do so too, and both would fall
+                over each other (a crash inside the client, 0.9.16).
 
         Raises:
             CraftError: there is no such town; the old episode then goes on.
@@ -88,7 +97,10 @@ class World:
         self._streams.clear()
         self.town = town
         self.rack = SensorRack(self)
-        self.state = WorldState(episode=old.episode + 1, frame=old.frame + 1)
+        self._unannounced = at_the_next_tick and old.episode > 0
+        number = old.episode + (not self._unannounced)
+        # Ids go on, as CARLA's do: what a client still destroys of the old episode must not hit the new one's actors.
+        self.state = WorldState(episode=number, frame=old.frame + 1, next_id=old.next_id)
         if not reset_settings or old.episode == 0:
             self.state.settings = old.settings
         else:
@@ -108,7 +120,7 @@ class World:
         self.traffic = Traffic(self)
         self.board = LightBoard(self.sumo.programs(), lights, engine.show)
         self._write_lights()
-        if old.episode:
+        if old.episode and not self._unannounced:
             self.publish()
 
     @property
@@ -133,6 +145,9 @@ class World:
     def tick(self) -> int:
         """Advance everything by one delta, publish the snapshot and return the frame's number."""
         state, delta = self.state, self.delta
+        if self._unannounced:
+            state.episode += 1
+            self._unannounced = False
         state.frame += 1
         state.elapsed += delta
         actors = state.actors
