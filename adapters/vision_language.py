@@ -71,7 +71,7 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
         dropout: float = 0.0,
         trained_layers: int = 1,
         lora_rank: int = 8,
-        lora_alpha: float = 16.0,
+        lora_alpha: int = 16,
         lora_dropout: float = 0.0,
         model_files: dict[str, str] | None = None,
     ) -> None:

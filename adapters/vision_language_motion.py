@@ -73,7 +73,7 @@ class VisionLanguageMotion(VisionLanguagePolicy):
         shuffle: int = 2,
         dropout: float = 0.0,
         lora_rank: int = 8,
-        lora_alpha: float = 16.0,
+        lora_alpha: int = 16,
         lora_dropout: float = 0.0,
         model_files: dict[str, str] | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ def decoder_name(model: Any) -> str:
     return next(name for name, module in model.named_modules() if module is decoder)
 
 
-def add_low_rank(model: Any, first_layer: int, rank: int, alpha: float, dropout: float) -> None:
+def add_low_rank(model: Any, first_layer: int, rank: int, alpha: int, dropout: float) -> None:
     """Put low-rank adapters beside the attention's projections of the layers from ``first_layer`` on.
 
     Their second factor starts at zero, so the model answers as before.

@@ -76,7 +76,8 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
 
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         find_actions(_tokenizer(processor, folder), actions, str(folder), add)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        # Any: with output_loading_info it answers a pair.
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -84,6 +85,7 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
             dtype=torch.float32,
             output_loading_info=True,
         )
+    model, report = loaded
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise CraftError(f"{_FIELD}: the weights in {folder} lack {lacking[0]} ({len(lacking)} in all); fetch it again")

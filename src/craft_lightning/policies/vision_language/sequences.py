@@ -72,7 +72,7 @@ class CachedDecoder:
         from transformers import DynamicCache
 
         self.decoder, self.prefix = model.get_decoder(), prefix
-        self.cache = DynamicCache(config=self.decoder.config)
+        self.cache: Any = DynamicCache(config=self.decoder.config)
         self.position = prefix.positions.amax((1, 2)) + 1
         self.valid, self.beams = prefix.valid, 1
         extra: dict[str, Any] = {}

@@ -111,18 +111,19 @@ def tiny_tokenizer(size: TinySize, action_tokens: list[str]) -> Any:
 
 def tiny_processor(size: TinySize, action_tokens: list[str]) -> Any:
     """Return the processor (pictures, text, prompt template) of a small model."""
-    import transformers as hf
+    import transformers
 
+    hf: Any = transformers  # its constructors take more than their annotations say
     tokenizer = tiny_tokenizer(size, action_tokens)
     template = (
         "{{ bos_token }}{% for message in messages %}{% for part in message['content'] %}"
         "{% if part['type'] == 'image' %}" + _PICTURE[size.architecture] + "{% else %}{{ part['text'] }}{% endif %}"
         "{% endfor %}{% endfor %}{% if add_generation_prompt %} plan{% endif %}"
     )
-    plain = {"do_rescale": True, "do_normalize": True, "image_mean": [0.2] * 3, "image_std": [0.3] * 3}
+    plain: dict[str, Any] = {"do_rescale": True, "do_normalize": True, "image_mean": [0.2] * 3, "image_std": [0.3] * 3}
     square = {"height": size.picture, "width": size.picture}
     if size.architecture in ("smolvlm", "idefics3"):
-        pictures = {"do_resize": False, "do_image_splitting": False, "do_pad": False, **plain}
+        pictures: dict[str, Any] = {"do_resize": False, "do_image_splitting": False, "do_pad": False, **plain}
         pictures |= {"max_image_size": {"longest_edge": size.picture}, "size": {"longest_edge": size.picture}}
         if size.architecture == "idefics3":
             return hf.Idefics3Processor(
@@ -155,7 +156,9 @@ def tiny_processor(size: TinySize, action_tokens: list[str]) -> Any:
 
 def tiny_config(size: TinySize, tokenizer: Any) -> Any:
     """Return the model's configuration for a tokenizer."""
-    import transformers as hf
+    import transformers
+
+    hf: Any = transformers  # its constructors take more than their annotations say
 
     def word(token: str) -> int:
         return int(tokenizer.convert_tokens_to_ids(token))

@@ -48,7 +48,7 @@ class VisionLanguageTrunk(nn.Module):
         tokens: Sequence[int],
         trained_layers: int = 1,
         lora_rank: int = 0,
-        lora_alpha: float = 16.0,
+        lora_alpha: int = 16,
         lora_dropout: float = 0.0,
     ) -> None:
         super().__init__()
