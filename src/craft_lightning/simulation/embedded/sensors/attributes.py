@@ -77,6 +77,9 @@ SATELLITE: tuple[Row, ...] = (
 )
 SENSORS: dict[str, tuple[Row, ...]] = {
     "sensor.camera.rgb": TICK + LENS + PHOTOGRAPHY,
+    "sensor.camera.depth": TICK + LENS,
+    "sensor.camera.semantic_segmentation": TICK + LENS,
+    "sensor.camera.instance_segmentation": TICK + LENS,
     "sensor.other.imu": TICK + INERTIAL,
     "sensor.other.gnss": TICK + SATELLITE,
 }

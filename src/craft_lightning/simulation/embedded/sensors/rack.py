@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.geometry import compose
 from craft_lightning.simulation.embedded.sensors.base import Instrument
-from craft_lightning.simulation.embedded.sensors.camera import RgbCamera
+from craft_lightning.simulation.embedded.sensors.camera import DepthCamera, InstanceCamera, RgbCamera, SemanticCamera
 from craft_lightning.simulation.embedded.sensors.inertial import Inertial
 from craft_lightning.simulation.embedded.sensors.memory import SensorMemory
 from craft_lightning.simulation.embedded.sensors.satellite import Satellite
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 INSTRUMENTS: dict[str, type[Instrument]] = {
     "sensor.camera.rgb": RgbCamera,
+    "sensor.camera.depth": DepthCamera,
+    "sensor.camera.semantic_segmentation": SemanticCamera,
+    "sensor.camera.instance_segmentation": InstanceCamera,
     "sensor.other.imu": Inertial,
     "sensor.other.gnss": Satellite,
 }
