@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from craft_lightning.simulation.embedded.geometry import rotation
-from craft_lightning.simulation.embedded.rendering import labels, raster, shading
+from craft_lightning.simulation.embedded.rendering import labels, raster, rays, shading
 from craft_lightning.simulation.embedded.rendering.ground import Ground
 from craft_lightning.simulation.embedded.rendering.light_vector import LAMP
 from craft_lightning.simulation.embedded.rendering.materials import GROUND_COLOURS, GROUND_TAGS
@@ -69,6 +69,24 @@ class Picture:
         self.done: set[str] = set()
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hits:
+    """What rays hit.
+
+    Attributes:
+        distance: [N] metres, infinite for what hits nothing.
+        cosine: [N] float32 between the ray and the surface's normal, 0 to 1.
+        owner: [N] int64 actor, 0 for the ground.
+        tag: [N] uint8 semantic tag.
+
+    """
+
+    distance: np.ndarray
+    cosine: np.ndarray
+    owner: np.ndarray
+    tag: np.ndarray
+
+
 class Renderer:
     """Draws one town.
 
@@ -123,6 +141,52 @@ class Renderer:
             )
             picture.done.add("labels")
         return picture
+
+    def cast(
+        self,
+        place: Sequence[float],
+        directions: np.ndarray,
+        limit: float,
+        counts: Callable[[int], bool] | None = None,
+    ) -> Hits:
+        """Follow rays from a place to what they hit now.
+
+        Args:
+            place: x, y, z [m], CARLA's frame.
+            directions: [N, 3] unit vectors in the world's axes.
+            limit: metres after which a ray ends.
+            counts: whether rays stop at an actor; where it is given, they pass through the ground.
+
+        """
+        moment, store, count = self.moment(), self.scene.store, len(directions)
+        apart = moment.poses[:, :3] - np.array(place[:3], np.float64)
+        near = np.flatnonzero(np.square(apart).sum(1) < np.square(limit + moment.radius))
+        if counts is not None:
+            near = np.array([row for row in near.tolist() if counts(int(moment.owners[row]))], np.int64)
+        hits = Hits(np.empty(count), np.empty(count, np.float32), np.empty(count, np.int64), np.empty(count, np.uint8))
+        rays.cast(
+            np.ascontiguousarray(directions, np.float64),
+            float(limit),
+            counts is None,
+            store.corners,
+            store.normals,
+            store.tags,
+            store.start,
+            moment.meshes[near],
+            apart[near],
+            moment.turns[near],
+            moment.owners[near],
+            moment.boxes[near],
+            moment.radius[near],
+            self.eye(place),
+            *self.surface(),
+            GROUND_TAGS,
+            hits.distance,
+            hits.cosine,
+            hits.owner,
+            hits.tag,
+        )
+        return hits
 
     def _picture(self, pose: Sequence[float], optics: Optics, viewer: int) -> Picture:
         """Return a picture of this frame with the solids drawn."""
