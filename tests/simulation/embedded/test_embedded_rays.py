@@ -177,7 +177,7 @@ import numpy as np
 client.set_timeout(110.0)
 ego = car(straight(40.0))
 traffic(seed=3, vehicles=15, walkers=5)
-told = []
+told, kept = [], []
 for name, attributes in (("lidar.ray_cast", dict(points_per_second=40000, range=60, noise_stddev=0.05, noise_seed=4)),
                          ("other.radar", dict(noise_seed=4)), ("camera.depth", dict(image_size_x=48, image_size_y=32)),
                          ("camera.instance_segmentation", dict(image_size_x=48, image_size_y=32))):
@@ -185,6 +185,7 @@ for name, attributes in (("lidar.ray_cast", dict(points_per_second=40000, range=
     for key, value in attributes.items():
         blueprint.set_attribute(key, str(value))
     made = world.spawn_actor(blueprint, carla.Transform(carla.Location(0.5, 0.0, 2.2)), attach_to=ego)
+    kept.append(made)
     told.append(queue.Queue())
     made.listen(told[-1].put)
 sums = []
