@@ -1,10 +1,12 @@
 """Paints what the client's sensors said as pictures, [H, W, 3] uint8, red first."""
 
+import itertools
 from typing import Any
 
 import cv2
 import numpy as np
 
+TAG_WALKER, TAG_STATIC = 12, 20  # pedestrians, riders and vehicles lie between
 REACH = 40.0  # m from the middle of a bird's-eye view to its edge
 # Colours of CARLA's documentation for its semantic tags 0 to 28.
 TAG_COLOURS = np.array(
@@ -92,7 +94,13 @@ def paint_lidar(data: Any, size: int, tagged: bool = False) -> np.ndarray:
     rows, columns, inside = _pixels(points["place"], size)
     canvas = _bird(size)
     if tagged:
-        canvas[rows, columns] = TAG_COLOURS[points["tag"][inside]]
+        tags = points["tag"][inside]
+        canvas[rows, columns] = TAG_COLOURS[tags]
+        # Road users are few points in dark colours: larger and lighter ones are seen.
+        users = (tags >= TAG_WALKER) & (tags < TAG_STATIC)
+        bright = TAG_COLOURS[tags[users]] // 2 + 110
+        for down, right in itertools.product((0, 1), repeat=2):
+            canvas[np.minimum(rows[users] + down, size - 1), np.minimum(columns[users] + right, size - 1)] = bright
     else:
         low, high = -3.2, 0.6
         share = np.clip((points["place"][inside, 2] - low) / (high - low), 0.0, 1.0)

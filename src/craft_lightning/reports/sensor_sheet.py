@@ -10,6 +10,8 @@ import numpy as np
 
 from craft_lightning.errors import CraftError
 from craft_lightning.reports.sensor_painting import (
+    TAG_STATIC,
+    TAG_WALKER,
     captioned,
     paint_image,
     paint_instances,
@@ -31,8 +33,6 @@ ENOUGH = 4  # road users ahead
 SPEED = 7.0  # m/s
 STOP_BEFORE = 9.0  # m to an obstacle
 _FIRST_SENSOR, _WAIT = 180.0, 30.0  # wall-clock seconds
-_COLOURS = 255
-TAG_WALKER, TAG_STATIC = 12, 20  # pedestrians, riders and vehicles lie between
 
 WEATHERS: dict[str, dict[str, float]] = {
     "RGB, noon": {"cloudiness": 15, "sun_altitude_angle": 65, "sun_azimuth_angle": 120},
@@ -222,15 +222,14 @@ def _sheet(said: dict[str, Any], drive: SensorDrive) -> list[np.ndarray]:
 
 
 def _write(folder: Path, picture: np.ndarray) -> Path:
-    """Write a picture, red first, with few colours so that the file stays small."""
+    """Write a picture, red first."""
     from PIL import Image
 
     path = folder / PICTURE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as scratch:
-            small = Image.fromarray(picture).quantize(_COLOURS, dither=Image.Dither.NONE)
-            small.save(scratch, format="PNG", optimize=True)
+            Image.fromarray(picture).save(scratch, format="PNG", optimize=True)
     except OSError as error:
         raise CraftError(f"{path} cannot be written: {error.strerror}; give another folder") from error
     return path
