@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,8 @@ REACH = 220.0  # m; solids beyond it are not drawn
 SHADOW_REACH = 80.0  # m
 MOST_FACES = 40_000
 DROPS = 900  # streaks of the heaviest rain
+Surface = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""What kernels know of the ground: material, paint, levels, heights, and texel, cell and slope."""
 _WIND_DRIFT = 0.01  # tiles of noise a second that clouds move
 
 
@@ -204,7 +206,7 @@ class Renderer:
             self._draw(found, pose, optics)
         return found
 
-    def surface(self) -> tuple[np.ndarray, ...]:
+    def surface(self) -> Surface:
         """Return what kernels know of the ground: material, paint, levels, heights and frame."""
         ground = self.ground
         return ground.material, ground.paint, ground.levels, ground.heights, ground.frame[2:].astype(np.float32)
@@ -218,7 +220,7 @@ class Renderer:
         """Return what stands in the world now."""
         return self.scene.read(self._light_now().night > 0.5)
 
-    def _look(self, pose: Sequence[float], optics: Optics) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    def _look(self, pose: Sequence[float], optics: Optics) -> tuple[np.ndarray, np.ndarray, Any]:
         """Return the camera's axes, its place over the ground and the width of a pixel, of single precision."""
         axes = np.ascontiguousarray(rotation(*pose[3:6]).T).astype(np.float32)
         return axes, self.eye(pose), np.float32(1.0 / optics.focal)
@@ -264,7 +266,7 @@ class Renderer:
             picture.face_of,
             picture.faces,
             picture.shadow,
-            *self._look(pose, optics),  # type: ignore[arg-type]
+            *self._look(pose, optics),
             *self.surface(),
             self._noise,
             vector,

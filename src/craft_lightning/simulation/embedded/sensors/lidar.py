@@ -51,12 +51,12 @@ class RayCastLidar(Instrument):
         begin = (memory.count - 1) * sweep
         angles = np.radians((begin + sweep / max(count, 1) * np.arange(count)) % options["horizontal_fov"])
         angles -= np.radians(0.5 * options["horizontal_fov"])
-        beams = np.empty((self.channels, count, 3))
-        beams[:, :, 0] = self._level * np.cos(angles)
-        beams[:, :, 1] = self._level * np.sin(angles)
-        beams[:, :, 2] = self._up
+        fan = np.empty((self.channels, count, 3))
+        fan[:, :, 0] = self._level * np.cos(angles)
+        fan[:, :, 1] = self._level * np.sin(angles)
+        fan[:, :, 2] = self._up
+        beams = fan.reshape(-1, 3)
         random = np.random.default_rng([abs(options.get("noise_seed", 0)), memory.count])
-        beams = beams.reshape(-1, 3)
         channel = np.repeat(np.arange(self.channels), count)
         fired = self.fire(len(beams), random)
         if fired is not None:
