@@ -361,6 +361,7 @@ def rollout(
     grids: Sequence[Any],
     keep_rewards: bool,
     others: Tensor | None = None,
+    keep_states: bool = False,
 ) -> Rollout:
     """Score all candidates of all states; arguments and answer as in ``CounterfactualWorld.rollout``."""
     dtype, steps = trajectories.dtype, world.steps
@@ -373,7 +374,15 @@ def rollout(
     ego = follow_plans(trajectories, speed, size[:, 2:3], steps, world.tracker, world.bicycle)
     moved = decay_rollout(scene, steps, world.others, dtype) if others is None else _given(others.cpu().to(dtype))
     events = Events(first_collisions(ego, size, moved, scene), *crossed_lines(ego, size, scene, world.reward))
-    return assess(world, scene, ego, events, mask, grids, keep_rewards)
+    answer = assess(world, scene, ego, events, mask, grids, keep_rewards)
+    if keep_states:
+        answer.states = _states(ego, valid).to(mask.device)
+    return answer
+
+
+def _states(ego: Motion, valid: Tensor) -> Tensor:
+    """x, y, yaw and speed [B, K, steps + 1, 4], 0 where a candidate is masked."""
+    return torch.stack([ego.x, ego.y, ego.yaw, ego.speed], dim=-1) * valid[..., None, None]
 
 
 def _given(others: Tensor) -> Motion:
