@@ -313,6 +313,9 @@ def score_lanes(
         final[k, 2], final[k, 3] = ego[steps, YAW_NOW * LANES + lane], ego[steps, SPEED_NOW * LANES + lane]
         if keep_states:
             for step in range(steps + 1):
-                states[k, step, 0], states[k, step, 1] = ego[step, POS_X * LANES + lane], ego[step, POS_Y * LANES + lane]
+                states[k, step, 0], states[k, step, 1] = (
+                    ego[step, POS_X * LANES + lane],
+                    ego[step, POS_Y * LANES + lane],
+                )
                 states[k, step, 2] = ego[step, YAW_NOW * LANES + lane]
                 states[k, step, 3] = ego[step, SPEED_NOW * LANES + lane]

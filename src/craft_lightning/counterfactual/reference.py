@@ -260,19 +260,20 @@ def route_progress(ego: Motion, route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x0, y0 = route[:, :-1, 0], route[:, :-1, 1]
     s0 = length.cumsum(-1) - length
     real = length > 1e-3
-    last = torch.where(real, torch.arange(real.shape[1]), 0).amax(-1, keepdim=True)
+    places = torch.arange(real.shape[1], device=route.device)
+    last = torch.where(real, places, 0).amax(-1, keepdim=True)
     # Where the ego stands now: the nearest of the first metres.
     head = slice(0, start_window)
     along = (-x0 * cos - y0 * sin)[:, head].clamp(min=0.0)
-    along = torch.where(torch.arange(along.shape[1]) < last, torch.minimum(along, length[:, head]), along)
+    along = torch.where(places[: along.shape[1]] < last, torch.minimum(along, length[:, head]), along)
     offset = torch.hypot(x0[:, head] + along * cos[:, head], y0[:, head] + along * sin[:, head])
     offset = torch.where(real[:, head], offset, torch.inf)
     segment = offset.argmin(-1)[:, None].expand(ego.x.shape[:2])
 
     segments = []
-    hops = torch.arange(window + 1)
+    hops = torch.arange(window + 1, device=route.device)
     table = torch.stack([x0, y0, cos, sin, length], dim=-1)
-    rows = torch.arange(table.shape[0])[:, None, None]
+    rows = torch.arange(table.shape[0], device=route.device)[:, None, None]
     for step in range(ego.x.shape[-1]):
         ahead = torch.minimum(segment[..., None] + hops, last[:, None])
         ax, ay, c, s, span = table[rows, ahead].unbind(-1)
@@ -285,7 +286,7 @@ def route_progress(ego: Motion, route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ax, ay, c, s, span = table[rows, index].unbind(-1)
     along = ((ego.x - ax) * c + (ego.y - ay) * s).clamp(min=0.0)
     along = torch.where(index < last[:, None], torch.minimum(along, span), along)
-    arc = (s0[torch.arange(len(s0))[:, None, None], index] + along).cummax(-1).values
+    arc = (s0[rows, index] + along).cummax(-1).values
     offset = torch.hypot(ego.x - ax - along * c, ego.y - ay - along * s)
     error = torch.atan2(ego.cos * s - ego.sin * c, ego.cos * c + ego.sin * s).abs()
     return arc, offset, error
