@@ -25,8 +25,12 @@ def differences(first, second):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_numba_agrees_with_torch(busy_scenes, horizon, seed):
     scene, plans, mask, grids = busy_scenes(seed=seed)
-    kernels = CounterfactualWorld(horizon, backend="numba", threads=1).rollout(scene, plans, mask, grids, True, keep_states=True)
-    oracle = CounterfactualWorld(horizon, backend="torch").rollout(scene, plans.double(), mask, grids, True, keep_states=True)
+    kernels = CounterfactualWorld(horizon, backend="numba", threads=1).rollout(
+        scene, plans, mask, grids, True, keep_states=True
+    )
+    oracle = CounterfactualWorld(horizon, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     assert oracle.returns.dtype == torch.float64
     gaps = differences(kernels, oracle)
     assert gaps["returns"] < 1e-4, gaps
@@ -48,8 +52,12 @@ def test_the_random_scenes_hold_every_event(busy_scenes):
 
 def test_short_plans_go_on(busy_scenes):
     scene, plans, mask, grids = busy_scenes(poses=6)
-    kernels = CounterfactualWorld(2.0, backend="numba", threads=1).rollout(scene, plans, mask, grids, True, keep_states=True)
-    oracle = CounterfactualWorld(2.0, backend="torch").rollout(scene, plans.double(), mask, grids, True, keep_states=True)
+    kernels = CounterfactualWorld(2.0, backend="numba", threads=1).rollout(
+        scene, plans, mask, grids, True, keep_states=True
+    )
+    oracle = CounterfactualWorld(2.0, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     assert max(differences(kernels, oracle).values()) < 1e-4
 
 
@@ -128,7 +136,9 @@ def test_cuda_simulator_runs_the_same_functions():
 @pytest.mark.parametrize("horizon", [2.0, 4.0])
 def test_a_gpu_agrees_with_the_reference(busy_scenes, horizon):
     scene, plans, mask, grids = busy_scenes(seed=1)
-    oracle = CounterfactualWorld(horizon, backend="torch").rollout(scene, plans.double(), mask, grids, True, keep_states=True)
+    oracle = CounterfactualWorld(horizon, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     world = CounterfactualWorld(horizon)
     answer = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True, keep_states=True)
     assert answer.returns.is_cuda

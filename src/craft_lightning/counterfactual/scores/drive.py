@@ -57,7 +57,7 @@ class Drive:
         if states.dim() != 4 or states.shape[-1] != 4 or states.shape[0] != scene.town.shape[0]:
             raise CraftError(
                 f"states has the shape {list(states.shape)}: give Rollout.states "
-                f"[{scene.town.shape[0]}, K, steps + 1, 4], which CounterfactualWorld.rollout fills with keep_states=True."
+                f"[{scene.town.shape[0]}, K, steps + 1, 4], which CounterfactualWorld.rollout fills on request."
             )
         steps = states.shape[2] - 1
         if steps < LEAST_STEPS:
