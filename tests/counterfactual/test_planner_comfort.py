@@ -76,7 +76,7 @@ def test_each_bound(name, just, over):
 )
 def test_bounds_of_the_jerk(name, field, bound):
     # Eight samples have no middle one: inside, the smoothed acceleration is half a step late, at both ends it is not,
-    so  # that a steady jerk comes out somewhat larger there.
+    # so that a steady jerk comes out somewhat larger there.
     smoothed = savgol_filter(TIME.numpy(), 8, 2)
     largest = np.abs(savgol_filter(smoothed, 15, 2, deriv=1, delta=0.1)).max()
     assert 1.0 < largest < 1.2
