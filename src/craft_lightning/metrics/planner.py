@@ -12,9 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.planner_scores import (
-    EXTENDED_COMFORT,
     NUPLAN,
-    Composition,
     gaussian_weights,
     human_filtered,
     nuplan_final_columns,
@@ -155,7 +153,7 @@ class PDMScore(SceneMetric):
 
     def scene_scores(self) -> np.ndarray:
         """Scores [N] of the scenes that count."""
-        return _composed(self.composition, self.rows())
+        return self.composition.compose_rows(self.rows())
 
     def compute(self) -> Tensor:
         """Return the mean score, NaN without scenes."""
@@ -223,7 +221,7 @@ class TwoStagePDMScore(PDMScore):
     def group_scores(self) -> np.ndarray:
         """Scores [G] of the groups, NaN where a frame has no scene of a stage."""
         rows = self.rows()
-        score = _composed(self.composition, rows)
+        score = self.composition.compose_rows(rows)
         found = []
         for group in np.unique(rows["group"]):
             frames = []
@@ -294,19 +292,9 @@ def _arrays(scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def _composed(composition: Composition, rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Scores [N]; a row without an optional column (NaN) is composed without it."""
-    columns = {name: rows[name] for name in composition.columns}
-    score = np.asarray(composition.compose(columns), np.float64)
-    for name in composition.optional:
-        without = composition.compose({key: value for key, value in columns.items() if key != name})
-        score = np.where(np.isnan(columns[name]), without, score)
-    return score
-
-
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-__all__ = ["EXTENDED_COMFORT", "NuPlanClosedLoopScore", "PDMScore", "SceneMetric", "TwoStagePDMScore", "scene_keys"]
+__all__ = ["NuPlanClosedLoopScore", "PDMScore", "SceneMetric", "TwoStagePDMScore", "scene_keys"]

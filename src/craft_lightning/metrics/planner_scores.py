@@ -88,6 +88,23 @@ class Composition:
             raise CraftError(f"{self.name}: the columns that are there have no weight; give {', '.join(self.weights)}")
         return product * (sum(weight * scores[name] for name, weight in present.items()) / total)
 
+    def compose_rows(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return scores [N]; a row whose optional column is NaN is composed without it.
+
+        Args:
+            columns: [N] each, NaN for what is not known.
+
+        Raises:
+            CraftError: a column is missing.
+
+        """
+        score = np.asarray(self.compose(columns), np.float64)
+        for name in self.optional:
+            if name in columns:
+                rest = {key: values for key, values in columns.items() if key != name}
+                score = np.where(np.isnan(columns[name]), self.compose(rest), score)
+        return score
+
 
 PDMS = Composition(
     "PDMS",
