@@ -91,6 +91,7 @@ def _run(word: str, words: list[str]) -> int:
 
         commands.main(words)
         return 0
+    _require_recipes(words)
     try:
         from craft_lightning import cli
     except (ImportError, RuntimeError) as error:
@@ -103,6 +104,18 @@ def _run(word: str, words: list[str]) -> int:
         ) from error
     cli.main(words)
     return 0
+
+
+def _require_recipes(words: Sequence[str]) -> None:
+    """Refuse a recipe that there is not before torch and lightning are imported, which takes seconds."""
+    from craft_lightning.recipe_files import find_recipe
+
+    for index, word in enumerate(words):
+        name = word.removeprefix("--config=") if word.startswith("--config=") else ""
+        if word in ("--config", "-c") and index + 1 < len(words):
+            name = words[index + 1]
+        if name and not name.lstrip().startswith("{"):
+            find_recipe(name)
 
 
 def _other(word: str) -> int:

@@ -53,7 +53,12 @@ def main(arguments: Sequence[str]) -> None:
     pdms.add_argument("files", metavar="FILE", nargs="+", type=Path, help=".csv, as NAVSIM writes it; a row a scene")
     pdms.add_argument("--score", help="pdms, epdms or nuplan; default: told by the columns")
     pdms.add_argument("--json", action="store_true", help="print one JSON object a file, one line each")
-    clip = tools.add_parser("clip", allow_abbrev=False, description="Play one scenario type; write a moving picture.")
+    clip = tools.add_parser(
+        "clip",
+        allow_abbrev=False,
+        description="Play one scenario type; write a moving picture, twice as fast as it was driven.",
+        epilog="TYPE is one of Bench2Drive's 44 names; `gallery` shows them all, a misspelt one names the closest.",
+    )
     clip.add_argument("type", metavar="TYPE", help="scenario type, such as ParkingCutIn")
     clip.add_argument("--output", type=Path, help="a .gif, .webp or .mp4 file; default TYPE.gif")
     gallery = tools.add_parser("gallery", allow_abbrev=False, description="Play all types; write a page of pictures.")
@@ -260,7 +265,7 @@ def write_clip(kind: str, town: str, seed: int, driver: str, camera: bool, outpu
     clip = Clip(kind, town, seed, driver, camera, str(output or f"{kind}.gif"))
     with Studio() as studio:
         played = studio.film(clip)
-    print(f"{clip.output}: {kind} in {played.town}, {played.outcome}")
+    print(f"{clip.output}: {kind} in {played.town}, {played.outcome}; shown twice as fast as it was driven")
 
 
 def write_gallery(folder: Path, only: Sequence[str], town: str, seed: int, driver: str, camera: bool) -> None:

@@ -97,6 +97,11 @@ def test_the_field_of_a_broken_town_is_named():
         ),
         (r'<position x="[^"]+"', '<position x="99999.0"', r"waypoint 0 of route e0 is \d+ m from any lane"),
         (r'<position x="([^"]+)"', '<position x="one"', r"route 'e0': <position> has x='one'"),
+        (
+            r'<distance value="[^"]+"',
+            '<distance value="near"',
+            r"route e\d+: scenario .*'distance' is 'near', not a number",
+        ),
     ],
 )
 def test_a_route_that_cannot_be_driven_is_refused_before_anything_starts(

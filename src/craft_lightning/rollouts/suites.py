@@ -16,6 +16,7 @@ from craft_lightning.roads.routing import RoutePlanner
 from craft_lightning.roads.suites import suite_file, suite_names
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town, suite_path
 from craft_lightning.simulation.scenarios import SCENARIOS
+from craft_lightning.simulation.scenarios.parameters import check as check_parameters
 
 FARTHEST = 15.0  # metres that a waypoint may lie from the nearest lane centre
 
@@ -200,10 +201,10 @@ def _read(field: str, path: Path) -> list[RouteConfig]:
 
 
 def check_scenarios(field: str, path: Path, routes: Sequence[RouteConfig]) -> None:
-    """Refuse scenario types that nobody has built.
+    """Refuse scenario types that nobody has built, and parameters that cannot be meant.
 
     Raises:
-        CraftError: naming the route and the closest type.
+        CraftError: naming the route and the closest type, or the parameter.
 
     """
     for route in routes:
@@ -214,6 +215,10 @@ def check_scenarios(field: str, path: Path, routes: Sequence[RouteConfig]) -> No
                     f"{field}: {path}: route {route.id} has the scenario type '{scenario.type}', which is not built; "
                     f"the closest is '{near}', known are {', '.join(SCENARIOS)}"
                 )
+            try:
+                check_parameters(scenario)
+            except CraftError as error:
+                raise CraftError(f"{field}: {path}: route {route.id}: {error}") from error
 
 
 def check_places(field: str, path: Path, routes: Sequence[RouteConfig], town: Town) -> None:

@@ -48,6 +48,7 @@ def make_network(lanes: list[np.ndarray], lines: list[tuple[int, str]] = (), suc
         width=np.full(len(xy), 3.5),
         lane_start=np.concatenate([[0], np.cumsum([len(lane) for lane in lanes])]),
         lane_kind=np.ones(count, int),
+        lane_type=np.full(count, "driving"),
         lane_speed=np.full(count, limit),
         lane_junction=np.zeros(count, bool),
         successors=successors or [[] for _ in lanes],

@@ -51,14 +51,16 @@ def enter(lab, **parameters):
     ("parameters", "words"),
     [
         ({"flow_speed": "fast"}, "'flow_speed' is 'fast', not a number"),
-        ({"flow_speed": 0.0}, "'flow_speed' is 0, not between 1 and 50"),
-        ({"source_dist_interval": 20.0}, "'source_dist_interval' is '20.0', not an element with from and to"),
-        ({"source_dist_interval": {"from": 30.0, "to": 20.0}}, "goes from 30 to 20"),
-        ({"source_dist_interval": {"from": "near", "to": 20.0}}, "has a limit that is not a number"),
+        ({"flow_speed": 0.0}, "'flow_speed' is '0', not a number between 1 and 50"),
+        (
+            {"source_dist_interval": {"from": 30.0, "to": 20.0}},
+            "'source_dist_interval' is '30 to 20', not a range of positive numbers",
+        ),
+        ({"source_dist_interval": {"from": "near", "to": 20.0}}, "not a number, or two as from and to"),
         ({"start_actor_flow": None}, "'start_actor_flow' is None, not a place"),
         ({"end_actor_flow": {"x": math.nan, "y": 0.0}}, "'end_actor_flow' is not finite"),
         ({"end_actor_flow": {"x": 80.0, "y": -55.0}}, "closer than 12 m"),
-        ({"direction": "up"}, "'direction' is 'up', not 'left', 'right' or 'opposite'"),
+        ({"direction": "up"}, "'direction' is 'up', not 'left' or 'right' or 'opposite'"),
     ],
 )
 def test_bad_parameters_are_one_sentence(lab, parameters, words):

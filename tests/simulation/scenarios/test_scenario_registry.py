@@ -26,7 +26,7 @@ def test_unknown_type_names_the_closest(lab):
     ("parameters", "words"),
     [
         ({"distance": "near"}, "'distance' is 'near', not a number"),
-        ({"distance": "-4"}, "'distance' is -4, not between"),
+        ({"distance": "-4"}, "'distance' is '-4', not a number between"),
         ({"direction": "up"}, "'direction' is 'up', not 'left' or 'right'"),
     ],
 )

@@ -8,11 +8,12 @@ import numpy as np
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.routing import RoutePlanner
-from craft_lightning.simulation.scenarios.base import Scenario, parameter
+from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.scenarios.fleet import BICYCLES, CARS
 from craft_lightning.simulation.scenarios.flow import Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_base import FlowScenario
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
+from craft_lightning.simulation.scenarios.parameters import direction
 
 _DETOUR = 1.8  # times the straight line: a longer way means lanes that do not connect the two places
 _LANE = 2.2  # metres from a lane's centre within which a place means that lane
@@ -33,12 +34,7 @@ class ActorFlow(FlowScenario):
     def make_flows(self) -> list[Flow]:
         """Return the one flow."""
         pattern = FlowPattern.of(self.config, 10.0, (20.0, 50.0))
-        direction = parameter(self.config, "direction", "right").lower()
-        if direction not in ("left", "right", "opposite"):
-            raise CraftError(
-                f"scenario '{self.config.name}' ({self.config.type}): parameter 'direction' is '{direction}', not "
-                "'left', 'right' or 'opposite'; correct it in the route file"
-            )
+        direction(self.config)
         start, end = self._place("start_actor_flow"), self._place("end_actor_flow")
         path = FlowPath(path_between(self.stage.network, start, end), pattern.speed)
         if path.length < 12.0:

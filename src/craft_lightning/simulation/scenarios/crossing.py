@@ -8,10 +8,10 @@ import numpy as np
 import py_trees
 from py_trees.common import Status
 
-from craft_lightning.errors import CraftError
 from craft_lightning.frames import points_to_carla
 from craft_lightning.simulation.scenarios import cast
 from craft_lightning.simulation.scenarios.base import Action, Scenario, parameter
+from craft_lightning.simulation.scenarios.parameters import number, side
 from craft_lightning.simulation.scenarios.stage import Stage
 from craft_lightning.simulation.scenarios.tracks import roadside
 
@@ -41,25 +41,14 @@ class DynamicObjectCrossing(Scenario):
     def prepare(self) -> None:
         """Place the pedestrian and the blocker."""
         stage, rng = self.stage, self.stage.rng
-        distance = parameter(self.config, "distance", 40.0)
-        side = parameter(self.config, "direction", "right").lower()
-        if side not in ("left", "right"):
-            raise CraftError(
-                f"scenario '{self.config.name}' ({self.config.type}): parameter 'direction' is '{side}', "
-                "not 'left' or 'right'; correct it in the route file"
-            )
-        if not 0.0 < distance < 200.0:
-            raise CraftError(
-                f"scenario '{self.config.name}' ({self.config.type}): parameter 'distance' is {distance:g}, "
-                "not between 0 and 200 m; correct it in the route file"
-            )
-        self.side = 1.0 if side == "left" else -1.0
+        distance = number(self.config, "distance", 40.0)
+        self.side = side(self.config)
         self.pace = float(rng.uniform(1.2, 1.9))
         self.jitter = float(rng.uniform(-0.25, 0.25))
         place = stage.trigger + distance + float(rng.uniform(-1.5, 1.5))
         self.place = min(place, stage.end - 8.0)
         beside = float(rng.uniform(0.9, 1.5))
-        angle = math.radians(parameter(self.config, "crossing_angle", 0.0))
+        angle = math.radians(number(self.config, "crossing_angle", 0.0))
         # The direction of walking in the route's frame: across, turned by the crossing angle.
         self.turn = -self.side * (0.5 * math.pi + angle)
         self.start = road_edge(stage, self.place, self.side) + beside

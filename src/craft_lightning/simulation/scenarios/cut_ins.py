@@ -108,7 +108,7 @@ class StaticCutIn(_PullOut):
         """Line them up."""
         stage = self.stage
         self.side = side(self.config)
-        distance = number(self.config, "distance", 40.0, 10.0, 150.0)
+        distance = number(self.config, "distance", 40.0)
         s = min(stage.trigger + distance, stage.end - 25.0)
         lane = free_lane(stage, s, self.side)
         for index in (-3, -2, -1, 1):

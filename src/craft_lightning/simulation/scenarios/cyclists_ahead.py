@@ -32,10 +32,10 @@ class HazardAtSideLane(Scenario):
     def prepare(self) -> None:
         """Put the cyclists on the road; they ride from the trigger on."""
         stage, config, rng = self.stage, self.config, self.stage.rng
-        distance = number(config, "distance", 45.0, 10.0, 150.0)
-        self.pace = number(config, "bicycle_speed", 10.0, 2.0, 40.0) * KMH
-        ride = number(config, "bicycle_drive_distance", 60.0, 1.0, 400.0)
-        self.speed = number(config, "speed", 60.0, 5.0, 130.0) * KMH
+        distance = number(config, "distance", 45.0)
+        self.pace = number(config, "bicycle_speed", 10.0) * KMH
+        ride = number(config, "bicycle_drive_distance", 60.0)
+        self.speed = number(config, "speed", 60.0) * KMH
         self.gap = interval(config, "frequency", (60.0, 120.0))
         self.two_ways = config.type.endswith("TwoWays")
         self.lasting = float(rng.uniform(8.0, 14.0))

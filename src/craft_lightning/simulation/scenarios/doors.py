@@ -36,7 +36,7 @@ class VehicleOpensDoor(Scenario):
     def prepare(self) -> None:
         """Park the car."""
         stage, config, rng = self.stage, self.config, self.stage.rng
-        distance = number(config, "distance", 50.0, 10.0, 150.0)
+        distance = number(config, "distance", 50.0)
         self.gap = interval(config, "frequency", (40.0, 100.0))
         self.side = side(config)
         self.place = min(stage.trigger + distance, stage.end - 20.0)

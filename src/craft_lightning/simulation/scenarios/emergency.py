@@ -35,7 +35,7 @@ class YieldToEmergencyVehicle(Scenario):
 
     def prepare(self) -> None:
         """Read the distance."""
-        self.distance = number(self.config, "distance", 25.0, 10.0, 100.0)
+        self.distance = number(self.config, "distance", 25.0)
         self.held_up = 0.0
         self.overtaken = False
 

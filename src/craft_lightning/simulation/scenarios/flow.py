@@ -8,11 +8,10 @@ import carla
 import numpy as np
 
 from craft_lightning.conventions import AGENT_NONE, TRACKER_SECONDS
-from craft_lightning.errors import CraftError
 from craft_lightning.frames import pose_to_carla
 from craft_lightning.roads.routes import ScenarioConfig
 from craft_lightning.simulation.intentions import Intention
-from craft_lightning.simulation.scenarios.base import parameter
+from craft_lightning.simulation.scenarios import parameters
 from craft_lightning.simulation.scenarios.fleet import CARS, models
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.stage import Stage
@@ -61,28 +60,8 @@ class FlowPattern:
             CraftError: a value that makes no sense.
 
         """
-        speed = parameter(config, "flow_speed", speed)
-        given = config.parameters.get("source_dist_interval")
-        nearest, farthest = interval
-        if given is not None:
-            where = f"scenario '{config.name}' ({config.type}): parameter 'source_dist_interval'"
-            if not isinstance(given, dict):
-                raise CraftError(f"{where} is '{given}', not an element with from and to; correct it in the route file")
-            try:
-                nearest, farthest = float(given.get("from", nearest)), float(given.get("to", farthest))
-            except (TypeError, ValueError) as error:
-                raise CraftError(f"{where} has a limit that is not a number; correct it in the route file") from error
-            if not 5.0 <= nearest <= farthest <= 500.0:
-                raise CraftError(
-                    f"{where} goes from {nearest:g} to {farthest:g}, not from at least 5 upwards to at most 500 m; "
-                    "correct it in the route file"
-                )
-        if not 1.0 <= speed <= 50.0:
-            raise CraftError(
-                f"scenario '{config.name}' ({config.type}): parameter 'flow_speed' is {speed:g}, not between 1 and "
-                "50 m/s; correct it in the route file"
-            )
-        return cls(speed, nearest, farthest, **rest)
+        nearest, farthest = parameters.interval(config, "source_dist_interval", interval)
+        return cls(parameters.number(config, "flow_speed", speed), nearest, farthest, **rest)
 
 
 class Flow:

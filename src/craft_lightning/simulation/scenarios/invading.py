@@ -31,8 +31,8 @@ class InvadingTurn(Scenario):
     def prepare(self) -> None:
         """Put the cones out."""
         stage, config, rng = self.stage, self.config, self.stage.rng
-        self.distance = number(config, "distance", 100.0, 20.0, 200.0)
-        self.over = number(config, "offset", 0.25, 0.0, 1.5) + float(rng.uniform(0.45, 0.6))
+        self.distance = number(config, "distance", 100.0)
+        self.over = number(config, "offset", 0.25) + float(rng.uniform(0.45, 0.6))
         self.place = min(stage.trigger + self.distance, stage.end - 5.0)
         if stage.network is None:
             return

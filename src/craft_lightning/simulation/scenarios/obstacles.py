@@ -76,9 +76,9 @@ class ObstacleAhead(Scenario):
         stage, config = self.stage, self.config
         self.two_ways = config.type.endswith(_TWO_WAYS)
         kind = config.type.removesuffix(_TWO_WAYS)
-        distance = number(config, "distance", 45.0, 10.0, 150.0)
+        distance = number(config, "distance", 45.0)
         self.side = side(config)
-        self.speed = number(config, "speed", 50.0, 5.0, 130.0) * KMH
+        self.speed = number(config, "speed", 50.0) * KMH
         self.gap = interval(config, "frequency", (40.0, 120.0))
         self.lasting = float(stage.rng.uniform(10.0, 16.0))
         shift = float(stage.rng.uniform(-0.1, 0.1))

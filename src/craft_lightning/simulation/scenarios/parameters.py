@@ -1,6 +1,7 @@
 """Parameters of scenarios, checked: what is wrong is said in one sentence before anything is spawned."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from craft_lightning.errors import CraftError
@@ -9,40 +10,83 @@ from craft_lightning.simulation.scenarios.base import parameter
 if TYPE_CHECKING:
     from craft_lightning.roads.routes import ScenarioConfig
 
-KMH = 1.0 / 3.6  # m/s; route files give speeds in km/h
+KMH = 1.0 / 3.6  # m/s; route files give most speeds in km/h
+
+# Least and greatest value of every number: metres, km/h, degrees, and m/s of ``flow_speed``.
+RANGES: Mapping[str, tuple[float, float]] = {
+    "distance": (1.0, 200.0),
+    "speed": (5.0, 130.0),
+    "offset": (0.0, 1.5),
+    "crossing_angle": (-180.0, 180.0),
+    "bicycle_speed": (2.0, 40.0),
+    "bicycle_drive_distance": (1.0, 400.0),
+    "front_vehicle_distance": (6.0, 60.0),
+    "behind_vehicle_distance": (6.0, 60.0),
+    "flow_speed": (1.0, 50.0),
+}
+INTERVALS = ("frequency", "flow_distance", "source_dist_interval")  # metres
+PLACES = ("other_actor_location", "end_location", "start_actor_flow", "end_actor_flow")
+DIRECTIONS = ("left", "right", "opposite")
 
 
-def number(config: "ScenarioConfig", name: str, default: float, low: float, high: float) -> float:
-    """Return a number of a scenario that must lie between two others.
+def check(config: "ScenarioConfig") -> None:
+    """Look at all parameters of a scenario whose names are known, before anything starts.
+
+    Raises:
+        CraftError: a value that cannot be meant.
+
+    """
+    for name in config.parameters:
+        if name in RANGES:
+            number(config, name, RANGES[name][0])
+        elif name in INTERVALS:
+            interval(config, name, (1.0, 1.0))
+        elif name in PLACES:
+            place(config, name)
+        elif name == "direction":
+            direction(config)
+
+
+def number(config: "ScenarioConfig", name: str, default: float) -> float:
+    """Return a number of a scenario, which must lie in its range of ``RANGES``.
 
     Args:
         config: of the route file.
         name: of the parameter.
         default: where it is missing.
-        low: least value allowed.
-        high: greatest value allowed.
 
     Raises:
         CraftError: it is no number, or not in the range.
 
     """
+    low, high = RANGES[name]
     value = float(parameter(config, name, default))
     if not low <= value <= high:  # False for NaN as well
         raise _wrong(config, name, f"{value:g}", f"a number between {low:g} and {high:g}")
     return value
 
 
-def side(config: "ScenarioConfig", default: str = "right") -> float:
+def direction(config: "ScenarioConfig", allowed: Sequence[str] = DIRECTIONS) -> str:
+    """Return the ``direction``, in small letters; right where it is missing.
+
+    Raises:
+        CraftError: it is none of those allowed.
+
+    """
+    value = parameter(config, "direction", "right").lower()
+    if value not in allowed:
+        raise _wrong(config, "direction", value, " or ".join(f"'{word}'" for word in allowed))
+    return value
+
+
+def side(config: "ScenarioConfig") -> float:
     """Return 1 for a ``direction`` of left, -1 for right.
 
     Raises:
         CraftError: it is neither.
 
     """
-    value = parameter(config, "direction", default).lower()
-    if value not in ("left", "right"):
-        raise _wrong(config, "direction", value, "'left' or 'right'")
-    return 1.0 if value == "left" else -1.0
+    return 1.0 if direction(config, ("left", "right")) == "left" else -1.0
 
 
 def interval(config: "ScenarioConfig", name: str, default: tuple[float, float]) -> tuple[float, float]:
@@ -78,9 +122,12 @@ def place(config: "ScenarioConfig", name: str) -> tuple[float, float] | None:
     if value is None:
         return None
     try:
-        return float(value["x"]), float(value["y"])
+        x, y = float(value["x"]), float(value["y"])
     except (TypeError, KeyError, ValueError) as error:
         raise _wrong(config, name, str(value), "a place with x and y") from error
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise _wrong(config, name, str(value), "a place whose x and y are finite")
+    return x, y
 
 
 def _wrong(config: "ScenarioConfig", name: str, value: Any, wanted: str) -> CraftError:

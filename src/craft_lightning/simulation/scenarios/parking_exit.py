@@ -48,10 +48,10 @@ class ParkingExit(Scenario):
     def prepare(self) -> None:
         """Park the two others."""
         stage, config, rng = self.stage, self.config, self.stage.rng
-        front = number(config, "front_vehicle_distance", 20.0, 6.0, 60.0)
-        behind = number(config, "behind_vehicle_distance", 10.0, 6.0, 60.0)
+        front = number(config, "front_vehicle_distance", 20.0)
+        behind = number(config, "behind_vehicle_distance", 10.0)
         self.flow = interval(config, "flow_distance", (25.0, 25.0))
-        self.speed = number(config, "speed", 60.0, 5.0, 130.0) * KMH
+        self.speed = number(config, "speed", 60.0) * KMH
         self.lasting = float(rng.uniform(5.0, 9.0))
         self.side = side(config)
         self.begin = _beginning(config, stage.route)

@@ -8,11 +8,12 @@ from craft_lightning.errors import CraftError
 from craft_lightning.roads.junctions import LEFT, RIGHT, STRAIGHT, Movement
 from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.approach import Approach
-from craft_lightning.simulation.scenarios.base import Action, Scenario, parameter
+from craft_lightning.simulation.scenarios.base import Action, Scenario
 from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
 from craft_lightning.simulation.scenarios.junction_ahead import JunctionAhead
 from craft_lightning.simulation.scenarios.lights import JunctionLights
+from craft_lightning.simulation.scenarios.parameters import direction
 from craft_lightning.simulation.scenarios.stage import Stage
 
 _SIDES = {"left": LEFT, "right": RIGHT, "opposite": STRAIGHT}
@@ -37,14 +38,9 @@ class PriorityTaker(Scenario):
     def prepare(self) -> None:
         """Find the other's way and the place of the meeting."""
         stage, config, rng = self.stage, self.config, self.stage.rng
-        direction = parameter(config, "direction", "right").lower()
-        if direction not in _SIDES:
-            raise CraftError(
-                f"scenario '{config.name}' ({config.type}): parameter 'direction' is '{direction}', not 'left', "
-                "'right' or 'opposite'; correct it in the route file"
-            )
+        side = direction(config)
         ahead = JunctionAhead.of(stage, config)
-        chosen = _choose(ahead, _SIDES[direction])
+        chosen = _choose(ahead, _SIDES[side])
         if chosen is None:
             raise CraftError(
                 f"scenario '{config.name}' ({config.type}): nobody's way meets the ego's at the junction behind the "
