@@ -5,6 +5,7 @@ rollout that keeps its states and of all sub-scores. Arms take turns round by ro
 seconds with one thread, and of wall seconds on a GPU, where one is.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def measure(states: int, candidates: int, agents: int, rounds: int, device: str 
     arms: dict[str, Callable[[], Tensor]] = {
         REFERENCE: lambda: world.rollout(scene, plans, mask, [road]).returns,
         KEPT: lambda: world.rollout(scene, plans, mask, [road], keep_states=True).returns,
-        **{name: lambda scorer=scorer: planner(scorer) for name, scorer in scorers.items()},
+        **{name: functools.partial(planner, scorer) for name, scorer in scorers.items()},
     }
     # CPU seconds are steadier than wall seconds where other work runs; a GPU is waited for.
     clock = time.process_time if device == "cpu" else time.perf_counter

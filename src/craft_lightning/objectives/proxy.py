@@ -103,6 +103,7 @@ class CounterfactualProxy(LossCallback):
         if self._planner is None:
             from craft_lightning.objectives.planner_return import PlannerReturn
 
+            assert self.score != "craft"
             self._planner = PlannerReturn(self.score, self.score_scale, others=self.parameters["others"])
         return self._planner
 

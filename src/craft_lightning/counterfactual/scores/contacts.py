@@ -82,12 +82,14 @@ class Pairs:
     def ego_velocity(self, drive: Drive) -> tuple[Tensor, Tensor]:
         """X and y [P, S] of the ego's velocity, m/s."""
         ego = drive.ego
-        return tuple((ego.speed * part)[self.state, self.candidate] for part in (ego.cos, ego.sin))
+        pair = self.state, self.candidate
+        return (ego.speed * ego.cos)[pair], (ego.speed * ego.sin)[pair]
 
     def track_velocity(self, drive: Drive) -> tuple[Tensor, Tensor]:
         """X and y [P, S] of the track's velocity, m/s."""
         tracks = drive.tracks
-        return tuple((tracks.speed * part)[self.state, self.track] for part in (tracks.cos, tracks.sin))
+        pair = self.state, self.track
+        return (tracks.speed * tracks.cos)[pair], (tracks.speed * tracks.sin)[pair]
 
     def meetings(self, close: Tensor) -> Contacts:
         """Pairs and steps where ``close`` [P, S or less] holds."""
