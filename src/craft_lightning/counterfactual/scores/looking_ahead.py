@@ -51,10 +51,11 @@ def navsim_ttc(drive: Drive, areas: Areas, pairs: Pairs, initial: Contacts, p: S
         touching[initial.select(initial.step == 0).pair] = True
         used &= ~touching[seen.pair]
     first = earliest(drive, seen.select(used), order[used])
-    pair = torch.nonzero(first < torch.iinfo(torch.int64).max, as_tuple=True)
+    state, candidate, track = torch.nonzero(first < torch.iinfo(torch.int64).max, as_tuple=True)
+    pair = state, candidate, track
     step = first[pair] // len(looks)
     then = step + torch.tensor(list(looks), device=step.device)[first[pair] % len(looks)]
-    meeting = Contacts(*pair, step)
+    meeting = Contacts(state, candidate, track, step)
     x, y = drive.tracks.x[meeting.state, meeting.track, then], drive.tracks.y[meeting.state, meeting.track, then]
     loose = (areas.several_lanes | areas.off_road | areas.rear_junction)[meeting.state, meeting.candidate, step]
     bad = meeting.select(_relevant(drive, meeting, x, y, loose, p))
