@@ -38,9 +38,7 @@ def measure(states: int, candidates: int, agents: int, rounds: int, device: str 
     scene, plans = scene.to(device), plans.to(device)
     mask = torch.ones(states, candidates, dtype=torch.bool, device=device)
     world = CounterfactualWorld(HORIZON, threads=1)
-    scorers = {
-        name: PlannerReturn(score) for name, score in (("PDMS", "pdms"), ("EPDMS", "epdms"), ("nuPlan", "nuplan"))
-    }
+    scorers = {"PDMS": PlannerReturn("pdms"), "EPDMS": PlannerReturn("epdms"), "nuPlan": PlannerReturn("nuplan")}
 
     def planner(scorer: PlannerReturn) -> Tensor:
         rollout = world.rollout(scene, plans, mask, [road], keep_states=True)
