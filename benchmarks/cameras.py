@@ -17,7 +17,7 @@ from craft_lightning.simulation.launcher import EmbeddedServer
 ACTORS = (20, 50, 100, 200)
 CAMERAS = ((0, 256, 144), (1, 256, 144), (4, 256, 144), (1, 1024, 512), (6, 1024, 512))
 
-_BEGIN = """
+BEGIN = """
 import json, math, queue, sys, time
 import carla
 port = int(sys.argv[1])
@@ -36,11 +36,14 @@ def spawn(name, pose=None, parent=None, **attributes):
         blueprint.set_attribute(key, str(value))
     return world.spawn_actor(blueprint, pose or carla.Transform(), attach_to=parent)
 
-def camera(ego, width, height, pose, fov=90):
-    sensor = spawn("sensor.camera.rgb", pose, ego, image_size_x=width, image_size_y=height, fov=fov)
-    images = queue.Queue()
-    sensor.listen(images.put)
-    return sensor, images
+def listen(ego, name, pose, **attributes):
+    sensor = spawn("sensor." + name, pose, ego, **attributes)
+    told = queue.Queue()
+    sensor.listen(told.put)
+    return sensor, told
+
+def camera(ego, width, height, pose, fov=90, kind="rgb"):
+    return listen(ego, "camera." + kind, pose, image_size_x=width, image_size_y=height, fov=fov)
 """
 _TICKS = """
 actor_counts, rigs, ticks, repeats = json.loads(sys.argv[2])
@@ -142,17 +145,17 @@ print(json.dumps(list(weathers)), flush=True)
 _LEAVE = "\n__import__('os')._exit(0)\n"
 
 
-def _ask(body: str, argument: str) -> str:
+def ask(body: str, argument: str, town: str = "craftville") -> str:
     """Run a client script against a fresh server and return what it printed."""
-    script = _BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
-    with EmbeddedServer("craftville") as server:
+    script = BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
+    with EmbeddedServer(town) as server:
         command = [sys.executable, "-c", script, str(server.port), argument]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def measure(ticks: int, repeats: int) -> dict[str, float]:
     """Return the median ticks a second of each number of actors and each rig; every image's frame is checked."""
-    answer = _ask(_TICKS, json.dumps([ACTORS, CAMERAS, ticks, repeats]))
+    answer = ask(_TICKS, json.dumps([ACTORS, CAMERAS, ticks, repeats]))
     return {name: statistics.median(values) for name, values in json.loads(answer).items()}
 
 
@@ -163,7 +166,7 @@ def draw_sheet(path: pathlib.Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "rows.npy"
-        names = json.loads(_ask(_SHEET, str(file)))
+        names = json.loads(ask(_SHEET, str(file)))
         rows = np.load(file)
     tiles = []
     for name, row in zip(names, rows, strict=True):

@@ -29,6 +29,7 @@ TOOLS = {
     "pdms": "compose NAVSIM's and nuPlan's scores from tables of sub-scores",
     "clip": "play one scenario type and write a short moving picture",
     "gallery": "play all scenario types and write a page of moving pictures",
+    "sensors": "drive a few seconds and draw what every sensor of the embedded world sees",
     "carla-root": "write a CARLA_ROOT for evaluators whose server is the embedded one",
     "official": "let an official evaluator (Bench2Drive, leaderboard 2.0) judge a policy on the embedded server",
     "audit": "execute candidates in branches of the world and hold the proxy against them",

@@ -65,6 +65,12 @@ def main(arguments: Sequence[str]) -> None:
     gallery = tools.add_parser("gallery", allow_abbrev=False, description="Play all types; write a page of pictures.")
     gallery.add_argument("folder", metavar="DIR", type=Path, help="folder of index.html and the pictures")
     gallery.add_argument("--only", metavar="TYPE", action="append", default=[], help="one type; may be repeated")
+    sensors = tools.add_parser(
+        "sensors", allow_abbrev=False, description="Drive a few seconds; draw what every sensor sees into sensors.png."
+    )
+    sensors.add_argument("folder", metavar="DIR", type=Path, help="folder of sensors.png")
+    sensors.add_argument("--town", default="craftville", help="built-in town or .xodr file")
+    sensors.add_argument("--seed", type=int, default=0, help="draws the place and the traffic")
     for tool in (clip, gallery):
         tool.add_argument("--town", default="", help="built-in town or .xodr file; default: any with room for the type")
         tool.add_argument("--seed", type=int, default=0, help="draws the place, the scenario and the traffic")
@@ -87,6 +93,10 @@ def main(arguments: Sequence[str]) -> None:
     elif options.tool == "gallery":
         wanted = options.town, options.seed, options.driver, options.camera
         write_gallery(options.folder, options.only, *wanted)
+    elif options.tool == "sensors":
+        from craft_lightning.reports.sensor_sheet import write_sensor_sheet
+
+        print(write_sensor_sheet(options.folder, options.town, options.seed))
     elif options.tool == "carla-root":
         write_root(options.folder, options.town, options.maps)
     elif options.tool == "official":

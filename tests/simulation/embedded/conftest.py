@@ -59,6 +59,30 @@ def answer(**values):
 
 """
 
+RIG = """
+import queue
+import numpy as np
+kept = []
+
+def sensor(name, parent, pose=None, **attributes):
+    blueprint = library.find(name)
+    for key, value in attributes.items():
+        blueprint.set_attribute(key, str(value))
+    made = world.spawn_actor(blueprint, pose or carla.Transform(), attach_to=parent)
+    told = queue.Queue()
+    made.listen(told.put)
+    kept.append(made)
+    return made, told
+
+def at(x=0.0, y=0.0, z=0.0, **angles):
+    return carla.Transform(carla.Location(x, y, z), carla.Rotation(**angles))
+
+def pixels(image):
+    return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4).astype(float)
+
+"""
+
+
 EPILOGUE = """
 world.tick()
 kinds = ("vehicle.", "walker.", "sensor.", "controller.", "static.prop")
@@ -118,6 +142,18 @@ def server():
 @pytest.fixture
 def run(server):
     return lambda body, **options: ask(server.port, body, **options)
+
+
+@pytest.fixture(scope="module")
+def compiled(server):
+    """Wait for the machine code of an installation's first camera longer than a client's usual patience."""
+    ask(server.port, "client.set_timeout(110.0)\nspawn('sensor.camera.rgb', carla.Transform())\nanswer()")
+
+
+@pytest.fixture
+def rig(run):
+    """Run a client script that has ``sensor``, ``at`` and ``pixels``."""
+    return lambda body, **options: run(RIG + body, **options)
 
 
 @pytest.fixture(scope="session")

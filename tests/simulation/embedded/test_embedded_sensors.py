@@ -7,39 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-RIG = """
-import queue
-import numpy as np
-kept = []
-
-def sensor(name, parent, pose=None, **attributes):
-    blueprint = library.find(name)
-    for key, value in attributes.items():
-        blueprint.set_attribute(key, str(value))
-    made = world.spawn_actor(blueprint, pose or carla.Transform(), attach_to=parent)
-    told = queue.Queue()
-    made.listen(told.put)
-    kept.append(made)
-    return made, told
-
-def at(x=0.0, y=0.0, z=0.0, **angles):
-    return carla.Transform(carla.Location(x, y, z), carla.Rotation(**angles))
-
-def pixels(image):
-    return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4).astype(float)
-
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled(server, tools):
-    """The first camera of an installation waits for its machine code, longer than a client's usual patience."""
-    tools[1](server.port, "client.set_timeout(110.0)\nspawn('sensor.camera.rgb', carla.Transform())\nanswer()")
-
-
-@pytest.fixture
-def rig(run):
-    return lambda body, **options: run(RIG + body, **options)
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def test_every_frame_of_every_sensor_arrives_and_rides_on_its_car(rig):

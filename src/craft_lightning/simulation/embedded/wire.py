@@ -14,9 +14,16 @@ VERSION = "0.9.16"
 
 # Index of a sensor type in the client's list of sensors, the first number of every streamed message.
 SENSOR_COLLISION = 0
+SENSOR_DEPTH = 1
 SENSOR_GNSS = 4
 SENSOR_IMU = 5
+SENSOR_OBSTACLE = 7
+SENSOR_RADAR = 9
+SENSOR_SEMANTIC_LIDAR = 10
+SENSOR_LIDAR = 11
 SENSOR_RGB = 13
+SENSOR_SEMANTIC = 14
+SENSOR_INSTANCE = 15
 SENSOR_SNAPSHOT = 17
 
 # carla.TrafficLightState

@@ -1,14 +1,14 @@
-"""One picture of the world from one place: colours, depth and semantic tags, for whichever sensor asks."""
+"""One picture of the world from one place: colours, depth, semantic tags and owners, for whichever sensor asks."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from craft_lightning.simulation.embedded.geometry import rotation
-from craft_lightning.simulation.embedded.rendering import raster, shading
+from craft_lightning.simulation.embedded.rendering import labels, raster, rays, shading
 from craft_lightning.simulation.embedded.rendering.ground import Ground
 from craft_lightning.simulation.embedded.rendering.light_vector import LAMP
 from craft_lightning.simulation.embedded.rendering.materials import GROUND_COLOURS, GROUND_TAGS
@@ -42,23 +42,49 @@ class Optics:
 class Picture:
     """What one camera sees; the arrays are used again two frames later.
 
+    The solids are always there; ``Renderer.coloured`` fills in the colours and ``Renderer.labelled`` the labels.
+
     Attributes:
-        colours: [H, W, 4] uint8 blue, green, red, opacity.
-        inverse: [H, W] float32, one over the metres along the camera's axis; 0 for the sky.
-        tags: [H, W] uint8 semantic tags of CARLA.
-        face_of: [H, W] int32 row of ``faces``, -1 for ground and sky (where ``inverse`` says which).
+        inverse: [H, W] float32, one over the metres along the camera's axis to the nearest solid; 0 for none.
+        face_of: [H, W] int32 row of ``faces``, -1 for none.
         faces: [N, FACE_COLUMNS] float32, see ``raster``.
+        colours: [H, W, 4] uint8 blue, green, red, opacity.
+        depth: [H, W] float32 metres along the camera's axis; infinite for the sky.
+        tags: [H, W] uint8 semantic tags of CARLA.
+        owners: [H, W] int32 actors, 0 for ground and sky.
+        done: which of colours and labels are there.
 
     """
 
     def __init__(self, optics: Optics) -> None:
         shape = (optics.height, optics.width)
-        self.colours = np.empty((*shape, 4), np.uint8)
         self.inverse = np.empty(shape, np.float32)
-        self.tags = np.empty(shape, np.uint8)
         self.face_of = np.empty(shape, np.int32)
         self.shadow = np.empty(shape, np.uint8)
         self.faces = np.empty((MOST_FACES, raster.FACE_COLUMNS), np.float32)
+        self.colours = np.empty((*shape, 4), np.uint8)
+        self.depth = np.empty(shape, np.float32)
+        self.tags = np.empty(shape, np.uint8)
+        self.owners = np.empty(shape, np.int32)
+        self.done: set[str] = set()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hits:
+    """What rays hit.
+
+    Attributes:
+        distance: [N] metres, infinite for what hits nothing.
+        cosine: [N] float32 between the ray and the surface's normal, 0 to 1.
+        owner: [N] int64 actor, 0 for the ground.
+        tag: [N] uint8 semantic tag.
+
+    """
+
+    distance: np.ndarray
+    cosine: np.ndarray
+    owner: np.ndarray
+    tag: np.ndarray
 
 
 class Renderer:
@@ -81,8 +107,18 @@ class Renderer:
         self._weather: tuple[float, ...] = ()
         self._light: Light
 
-    def picture(self, pose: Sequence[float], optics: Optics, viewer: int = 0) -> Picture:
-        """Return what is seen from a place now; sensors that look from one place the same way share a picture.
+    def coloured(self, pose: Sequence[float], optics: Optics, viewer: int = 0) -> Picture:
+        """Return what is seen from a place now, with colours; see ``labelled``."""
+        picture = self._picture(pose, optics, viewer)
+        if "colours" not in picture.done:
+            self._colour(picture, pose, optics, viewer)
+            picture.done.add("colours")
+        return picture
+
+    def labelled(self, pose: Sequence[float], optics: Optics, viewer: int = 0) -> Picture:
+        """Return what is seen from a place now, with depth, tags and owners.
+
+        Sensors that look from one place the same way share a picture.
 
         Args:
             pose: x, y, z [m], pitch, yaw, roll [deg], CARLA's frame.
@@ -90,6 +126,70 @@ class Renderer:
             viewer: actor that the camera sits on, whose headlamps light the road at night; 0 for none.
 
         """
+        picture = self._picture(pose, optics, viewer)
+        if "labels" not in picture.done:
+            labels.label(
+                picture.inverse,
+                picture.face_of,
+                picture.faces,
+                *self._look(pose, optics),
+                *self.surface(),
+                GROUND_TAGS,
+                picture.depth,
+                picture.tags,
+                picture.owners,
+            )
+            picture.done.add("labels")
+        return picture
+
+    def cast(
+        self,
+        place: Sequence[float],
+        directions: np.ndarray,
+        limit: float,
+        counts: Callable[[int], bool] | None = None,
+    ) -> Hits:
+        """Follow rays from a place to what they hit now.
+
+        Args:
+            place: x, y, z [m], CARLA's frame.
+            directions: [N, 3] unit vectors in the world's axes.
+            limit: metres after which a ray ends.
+            counts: whether rays stop at an actor; where it is given, they pass through the ground.
+
+        """
+        moment, store, count = self.moment(), self.scene.store, len(directions)
+        apart = moment.poses[:, :3] - np.array(place[:3], np.float64)
+        near = np.flatnonzero(np.square(apart).sum(1) < np.square(limit + moment.radius))
+        if counts is not None:
+            near = np.array([row for row in near.tolist() if counts(int(moment.owners[row]))], np.int64)
+        hits = Hits(np.empty(count), np.empty(count, np.float32), np.empty(count, np.int64), np.empty(count, np.uint8))
+        rays.cast(
+            np.ascontiguousarray(directions, np.float64),
+            float(limit),
+            counts is None,
+            store.corners,
+            store.normals,
+            store.tags,
+            store.start,
+            moment.meshes[near],
+            apart[near],
+            moment.turns[near],
+            moment.owners[near],
+            moment.boxes[near],
+            moment.radius[near],
+            self.eye(place),
+            *self.surface(),
+            GROUND_TAGS,
+            hits.distance,
+            hits.cosine,
+            hits.owner,
+            hits.tag,
+        )
+        return hits
+
+    def _picture(self, pose: Sequence[float], optics: Optics, viewer: int) -> Picture:
+        """Return a picture of this frame with the solids drawn."""
         frame = self.world.state.frame
         if frame != self._frame:
             for (_, kind, _), old in self._pictures.items():
@@ -101,20 +201,36 @@ class Renderer:
         if found is None:
             spare = self._spare.get(optics)
             found = self._pictures[key] = spare.pop() if spare else Picture(optics)
-            self._draw(found, pose, optics, viewer)
+            self._draw(found, pose, optics)
         return found
 
-    def _draw(self, picture: Picture, pose: Sequence[float], optics: Optics, viewer: int) -> None:
-        light = self._light_now()
-        moment = self.scene.read(light.night > 0.5)
-        axes = rotation(*pose[3:6])
-        camera = np.ascontiguousarray(axes.T)
-        eye = np.array(pose[:3], np.float64)
-        apart = moment.poses[:, :3] - eye
+    def surface(self) -> tuple[np.ndarray, ...]:
+        """Return what kernels know of the ground: material, paint, levels, heights and frame."""
+        ground = self.ground
+        return ground.material, ground.paint, ground.levels, ground.heights, ground.frame[2:].astype(np.float32)
+
+    def eye(self, place: Sequence[float]) -> np.ndarray:
+        """Return [3] float32 a place relative to the middle of the ground's texel [0, 0]."""
+        origin = self.ground.frame[:2]
+        return np.array([place[0] - origin[0], place[1] - origin[1], place[2]], np.float32)
+
+    def moment(self) -> Moment:
+        """Return what stands in the world now."""
+        return self.scene.read(self._light_now().night > 0.5)
+
+    def _look(self, pose: Sequence[float], optics: Optics) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        """Return the camera's axes, its place over the ground and the width of a pixel, of single precision."""
+        axes = np.ascontiguousarray(rotation(*pose[3:6]).T).astype(np.float32)
+        return axes, self.eye(pose), np.float32(1.0 / optics.focal)
+
+    def _draw(self, picture: Picture, pose: Sequence[float], optics: Optics) -> None:
+        moment = self.moment()
+        camera = np.ascontiguousarray(rotation(*pose[3:6]).T)
+        apart = moment.poses[:, :3] - np.array(pose[:3], np.float64)
         near = _in_sight(apart, moment.radius, camera, optics)
+        picture.done.clear()
         picture.inverse.fill(0.0)
         picture.face_of.fill(-1)
-        picture.shadow.fill(0)
         store = self.scene.store
         raster.draw_solids(
             store.corners,
@@ -128,38 +244,34 @@ class Renderer:
             moment.paints[near],
             moment.owners[near],
             camera,
-            light.sun,
+            self._light.sun,
             optics.focal,
             picture.inverse,
             picture.face_of,
             picture.faces,
         )
-        self._shadows(picture, moment, apart, camera, light, optics)
+
+    def _colour(self, picture: Picture, pose: Sequence[float], optics: Optics, viewer: int) -> None:
+        light, moment = self._light_now(), self.moment()
+        camera = np.ascontiguousarray(rotation(*pose[3:6]).T)
+        picture.shadow.fill(0)
+        self._shadows(picture, moment, moment.poses[:, :3] - np.array(pose[:3], np.float64), camera, light, optics)
         vector = light.vector.copy()
         x, y, along_x, along_y, vector[LAMP] = headlamps(self.world, viewer, light.night)
-        ground = self.ground
-        origin = ground.frame[:2]
+        origin = self.ground.frame[:2]
         shading.shade(
             picture.inverse,
             picture.face_of,
             picture.faces,
             picture.shadow,
-            camera.astype(np.float32),
-            np.array([*(eye[:2] - origin), eye[2]], np.float32),
-            np.float32(1.0 / optics.focal),  # type: ignore[arg-type]
-            ground.material,
-            ground.paint,
-            ground.levels,
-            ground.heights,
-            ground.frame[2:].astype(np.float32),
+            *self._look(pose, optics),  # type: ignore[arg-type]
+            *self.surface(),
             self._noise,
             vector,
             light.fog,
             np.array([x - origin[0], y - origin[1], along_x, along_y], np.float32),
             GROUND_COLOURS,
-            GROUND_TAGS,
             picture.colours,
-            picture.tags,
         )
         if light.rain > 0.0:
             self._rain(picture, light)

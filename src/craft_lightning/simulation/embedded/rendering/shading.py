@@ -26,11 +26,10 @@ from craft_lightning.simulation.embedded.rendering.light_vector import (
     WETNESS,
     ZENITH,
 )
-from craft_lightning.simulation.embedded.rendering.raster import BLUE, GLOW, GREEN, LAMBERT, RED, TAG, UP
+from craft_lightning.simulation.embedded.rendering.raster import BLUE, GLOW, GREEN, LAMBERT, RED, UP
 
 NOISE = 256  # side of the noise tile, a power of two
 MARCH = 24  # steps of a ray over uneven ground at most
-LINE_TAG, SKY_TAG = 24, 11
 BLOCK = 8  # pixels in a row that share what changes slowly
 
 _F = np.float32
@@ -45,7 +44,7 @@ _LAMP_CONE, _LAMP_REACH = _F(0.75), _F(1.0 / 55.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
-def _texel(paint: np.ndarray, start: int, rows: int, columns: int, row: float, column: float) -> float:
+def texel_cover(paint: np.ndarray, start: int, rows: int, columns: int, row: float, column: float) -> float:
     """Return one level of the paint at a place between texels, 0 to 1."""
     r, c = np.int64(row), np.int64(column)
     if row < _NIL or column < _NIL or r >= rows - 1 or c >= columns - 1:
@@ -72,7 +71,7 @@ def _smooth_noise(noise: np.ndarray, x: float, y: float) -> float:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
-def _height(heights: np.ndarray, cell: float, x: float, y: float) -> float:
+def ground_height(heights: np.ndarray, cell: float, x: float, y: float) -> float:
     """Return the ground's height at a place given in metres from the first cell."""
     row = min(max(y / cell, _NIL), _F(heights.shape[0]) - _F(1.001))
     column = min(max(x / cell, _NIL), _F(heights.shape[1]) - _F(1.001))
@@ -81,6 +80,29 @@ def _height(heights: np.ndarray, cell: float, x: float, y: float) -> float:
     upper = heights[r, c] + right * (heights[r, c + 1] - heights[r, c])
     lower = heights[r + 1, c] + right * (heights[r + 1, c + 1] - heights[r + 1, c])
     return upper + down * (lower - upper)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def march(
+    heights: np.ndarray,
+    cell: float,
+    slope: float,
+    ex: float,
+    ey: float,
+    ez: float,
+    dx: float,
+    dy: float,
+    dz: float,
+) -> float:
+    """Return one over how many times (dx, dy, dz) it is from the eye to uneven ground, 0 where there is none."""
+    t = _HALF
+    level_speed = math.sqrt(dx * dx + dy * dy)
+    for _ in range(MARCH):
+        over = ez + dz * t - ground_height(heights, cell, ex + dx * t, ey + dy * t)
+        if over < _F(0.01) or t > _FAR:
+            break
+        t += over / max(slope * level_speed - dz, _F(0.02))
+    return _ONE / t if t < _FAR else _NIL
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
@@ -113,17 +135,15 @@ def shade(
     fog: np.ndarray,
     lamp: np.ndarray,
     colours: np.ndarray,
-    ground_tags: np.ndarray,
     picture: np.ndarray,
-    tag_of: np.ndarray,
 ) -> None:
-    """Colour a picture; depth and tags of the ground are filled in on the way.
+    """Colour a picture.
 
     Places are relative to the middle of texel [0, 0], where single precision is enough. All numbers are float32.
 
     Args:
-        inverse: [H, W] inverse depth of the solids, in; of everything but the sky, out.
-        face_of: [H, W] int32 row of ``faces``, in and out: -1 where ground or sky are nearer.
+        inverse: [H, W] inverse depth of the solids, 0 where there is none.
+        face_of: [H, W] int32 row of ``faces``, -1 where there is no solid.
         faces: [N, FACE_COLUMNS].
         shadow: [H, W] uint8 bits of ``draw_shadows``.
         axes: [3, 3] rows are the camera's axes in the world.
@@ -139,9 +159,7 @@ def shade(
         fog: how much of a colour is left after i / FOG_STEPS metres.
         lamp: x, y, direction x, y of the headlamps.
         colours: [5, 3] of the materials.
-        ground_tags: [5] uint8 semantic tags of the materials.
         picture: [H, W, 4] uint8 blue, green, red, opacity, out.
-        tag_of: [H, W] uint8, out.
 
     """
     height, width = inverse.shape
@@ -150,7 +168,7 @@ def shade(
     per_texel = _ONE / texel
     ex, ey, ez = eye[0], eye[1], eye[2]
     flat = heights.shape[0] < 2
-    base = heights[0, 0] if flat else _height(heights, cell, ex, ey)
+    base = heights[0, 0] if flat else ground_height(heights, cell, ex, ey)
     rise = max(ez - base, _F(0.3))
     rows, columns = material.shape
     sun_x, sun_y, sun_z = light[SUN], light[SUN + 1], light[SUN + 2]
@@ -182,15 +200,7 @@ def shade(
                 if dz < _F(-1e-6):
                     near = dz / (base - ez)
             elif dz < slope * norm:
-                t = _HALF
-                level_speed = math.sqrt(dx * dx + dy * dy)
-                for _ in range(MARCH):
-                    over = ez + dz * t - _height(heights, cell, ex + dx * t, ey + dy * t)
-                    if over < _F(0.01) or t > _FAR:
-                        break
-                    t += over / max(slope * level_speed - dz, _F(0.02))
-                if t < _FAR:
-                    near = _ONE / t
+                near = march(heights, cell, slope, ex, ey, ez, dx, dy, dz)
             depth_inverse = inverse[v, u]
             if near > depth_inverse and near * _FAR > norm:
                 # ---- ground --------------------------------------------------------------------------------------
@@ -235,7 +245,7 @@ def shade(
                     share = _PART[taps - 1]
                     for tap in range(taps):
                         shift = ((_F(tap) + _HALF) * share - _HALF) * along / flat_speed
-                        cover += _texel(
+                        cover += texel_cover(
                             paint,
                             begin,
                             level_rows,
@@ -274,9 +284,6 @@ def shade(
                     red += shine * (low_r + up * high_r - red)
                     green += shine * (low_g + up * high_g - green)
                     blue += shine * (low_b + up * high_b - blue)
-                inverse[v, u] = near
-                face_of[v, u] = -1
-                tag_of[v, u] = LINE_TAG if cover > _HALF else ground_tags[kind]
             elif face_of[v, u] >= 0:
                 # ---- a solid -------------------------------------------------------------------------------------
                 t = _ONE / depth_inverse
@@ -291,7 +298,6 @@ def shade(
                 blue = faces[face, BLUE] * (glow + dull * (ambient_b * sky + sun_b * sunny + glare))
                 # A lamp is seen through fog from farther away than what does not shine.
                 distance *= _ONE - _F(0.6) * glow
-                tag_of[v, u] = np.uint8(faces[face, TAG])
             else:
                 # ---- sky -----------------------------------------------------------------------------------------
                 up = max(dz / norm, _NIL)
@@ -326,8 +332,6 @@ def shade(
                         red, green, blue = red + light[STARS], green + light[STARS], blue + light[STARS]
                 # Fog lies low: the sky overhead stays visible through it.
                 distance = _F(70.0) / (up + _F(0.12)) if up > _NIL else _FAR
-                inverse[v, u] = _NIL
-                tag_of[v, u] = SKY_TAG
             left = fog[min(np.int64(distance * _STEPS), last_fog)]
             red, green, blue = (
                 fog_r + left * (red - fog_r),

@@ -1,5 +1,6 @@
 """Attributes of the sensors' blueprints, as CARLA's catalogue has them, and how they are read."""
 
+import math
 from typing import Any
 
 from craft_lightning.errors import CraftError
@@ -75,18 +76,55 @@ SATELLITE: tuple[Row, ...] = (
     *((f"noise_{what}_{kind}", float, "0.0") for what in ("alt", "lat", "lon") for kind in ("bias", "stddev")),
     ("noise_seed", int, "0"),
 )
+BEAMS: tuple[Row, ...] = (
+    ("channels", int, "32"),
+    ("range", float, "10.0"),
+    ("points_per_second", int, "56000"),
+    ("rotation_frequency", float, "10.0"),
+    ("upper_fov", float, "10.0"),
+    ("lower_fov", float, "-30.0"),
+    ("horizontal_fov", float, "360.0"),
+)
+LOSSES: tuple[Row, ...] = (
+    ("atmosphere_attenuation_rate", float, "0.004"),
+    ("dropoff_general_rate", float, "0.45"),
+    ("dropoff_intensity_limit", float, "0.8"),
+    ("dropoff_zero_intensity", float, "0.4"),
+    ("noise_stddev", float, "0.0"),
+    ("noise_seed", int, "0"),
+)
+RADAR: tuple[Row, ...] = (
+    ("horizontal_fov", float, "30.0"),
+    ("vertical_fov", float, "30.0"),
+    ("range", float, "100.0"),
+    ("points_per_second", int, "1500"),
+    ("noise_seed", int, "0"),
+)
+OBSTACLE: tuple[Row, ...] = (
+    ("distance", float, "5.0"),
+    ("hit_radius", float, "0.5"),
+    ("only_dynamics", bool, "false"),
+    ("debug_linetrace", bool, "false"),
+)
 SENSORS: dict[str, tuple[Row, ...]] = {
     "sensor.camera.rgb": TICK + LENS + PHOTOGRAPHY,
+    "sensor.camera.depth": TICK + LENS,
+    "sensor.camera.semantic_segmentation": TICK + LENS,
+    "sensor.camera.instance_segmentation": TICK + LENS,
+    "sensor.lidar.ray_cast": TICK + BEAMS + LOSSES,
+    "sensor.lidar.ray_cast_semantic": TICK + BEAMS,
+    "sensor.other.radar": TICK + RADAR,
+    "sensor.other.obstacle": TICK + OBSTACLE,
     "sensor.other.imu": TICK + INERTIAL,
     "sensor.other.gnss": TICK + SATELLITE,
 }
 
 
 def read_attributes(type_id: str, sent: list[list[Any]]) -> dict[str, Any]:
-    """Return the attributes of a spawned sensor as numbers and texts; what was not sent has its default.
+    """Return the attributes of a spawned sensor as numbers, truths and texts; what was not sent has its default.
 
     Raises:
-        CraftError: an attribute that should be a number is none.
+        CraftError: an attribute that should be a number is none, or not finite.
 
     """
     kinds = {name: kind for name, kind, _ in SENSORS[type_id]}
@@ -94,10 +132,15 @@ def read_attributes(type_id: str, sent: list[list[Any]]) -> dict[str, Any]:
     texts.update({str(name): str(text) for name, _, text in sent if name in kinds})
     values: dict[str, Any] = {}
     for name, text in texts.items():
+        if kinds[name] is bool:
+            values[name] = text.strip().lower() in ("true", "1")
+            continue
         try:
-            values[name] = kinds[name](text) if kinds[name] in (int, float) else text
+            values[name] = kinds[name](text)
         except ValueError as cause:
             raise CraftError(f"attribute '{name}' of {type_id} is '{text}'; give a number") from cause
+        if kinds[name] is float and not math.isfinite(values[name]):
+            raise refuse(type_id, name, values[name], "a finite number")
     return values
 
 

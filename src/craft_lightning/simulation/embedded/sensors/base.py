@@ -1,6 +1,5 @@
 """What every sensor is: options read once at spawn, a measurement a tick."""
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from craft_lightning.simulation.embedded.sensors.attributes import read_attributes, refuse
@@ -32,15 +31,26 @@ class Instrument:
         self.type_id = type_id
         self.options = read_attributes(type_id, attributes)
         self.tick = float(self.options["sensor_tick"])
-        if not (math.isfinite(self.tick) and self.tick >= 0.0):
+        if self.tick < 0.0:
             raise refuse(type_id, "sensor_tick", self.options["sensor_tick"], "seconds of at least 0")
         for name, value in self.options.items():
             if "stddev" in name and not value >= 0.0:
                 raise refuse(type_id, name, value, "a number of at least 0")
 
+    def within(self, name: str, low: float, high: float) -> None:
+        """Refuse an attribute outside ``low`` to ``high``.
+
+        Raises:
+            CraftError: it is.
+
+        """
+        value = self.options[name]
+        if not low <= value <= high:
+            raise refuse(self.type_id, name, value, f"{low:g} to {high:g}")
+
     def prepare(self, rack: "SensorRack") -> None:
         """Get ready what measuring needs, in the call that spawns the sensor."""
 
-    def measure(self, rack: "SensorRack", actor: "Actor", memory: SensorMemory) -> tuple[Payload, ...]:
-        """Return the payload of the present tick's message, in parts."""
+    def measure(self, rack: "SensorRack", actor: "Actor", memory: SensorMemory) -> tuple[Payload, ...] | None:
+        """Return the payload of the present tick's message, in parts; None where there is nothing to tell."""
         raise NotImplementedError

@@ -1,6 +1,7 @@
-"""Cameras: what they have in common, and sensor.camera.rgb."""
+"""Cameras: what they have in common, sensor.camera.rgb, and those that see depth, tags and instances."""
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from craft_lightning.simulation.embedded.sensors.base import Instrument, Payload
 from craft_lightning.simulation.embedded.sensors.memory import SensorMemory
 
 if TYPE_CHECKING:
-    from craft_lightning.simulation.embedded.rendering.renderer import Optics, Picture
+    from craft_lightning.simulation.embedded.rendering.renderer import Optics, Picture, Renderer
     from craft_lightning.simulation.embedded.sensors.rack import SensorRack
     from craft_lightning.simulation.embedded.state import Actor
 
 MOST_PIXELS = 8192  # along one side
+DEPTH_REACH = 1000.0  # m that CARLA's 24 bits span
 _HEAD = struct.Struct("<IIf")
 
 
@@ -38,16 +40,16 @@ class Camera(Instrument):
         """Paint the ground and load the machine code, once a town and process."""
         from craft_lightning.simulation.embedded.rendering.renderer import Optics
 
+        self._optics = Optics(8, 8, 90.0)
+        self.pixels(rack.renderer, (0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 0)
         self._optics = Optics(self.width, self.height, self.fov)
-        rack.renderer.picture((0.0, 0.0, 1.0, 0.0, 0.0, 0.0), Optics(8, 8, 90.0))
 
     def measure(self, rack: "SensorRack", actor: "Actor", memory: SensorMemory) -> tuple[Payload, ...]:
         """Return width, height, field of view and four bytes a pixel."""
-        picture = rack.renderer.picture(actor.pose, self._optics, actor.parent)
-        return self._head, self.pixels(picture).data.cast("B")
+        return self._head, self.pixels(rack.renderer, actor.pose, actor.parent).data.cast("B")
 
-    def pixels(self, picture: "Picture") -> np.ndarray:
-        """Return [H, W, 4] uint8 blue, green, red, opacity."""
+    def pixels(self, renderer: "Renderer", pose: Sequence[float], viewer: int) -> np.ndarray:
+        """Return [H, W, 4] uint8 blue, green, red, opacity: what is seen from a place, on an actor."""
         raise NotImplementedError
 
 
@@ -56,6 +58,53 @@ class RgbCamera(Camera):
 
     index = wire.SENSOR_RGB
 
-    def pixels(self, picture: "Picture") -> np.ndarray:
+    def pixels(self, renderer: "Renderer", pose: Sequence[float], viewer: int) -> np.ndarray:
         """Return the colours."""
-        return picture.colours
+        return renderer.coloured(pose, self._optics, viewer).colours
+
+
+class LabelCamera(Camera):
+    """A camera that writes labels; a subclass gives ``index`` and ``encode``."""
+
+    def pixels(self, renderer: "Renderer", pose: Sequence[float], viewer: int) -> np.ndarray:
+        """Return the labels, encoded."""
+        picture = renderer.labelled(pose, self._optics, viewer)
+        encoded = np.empty((*picture.depth.shape, 4), np.uint8)
+        self.encode(picture, encoded)
+        return encoded
+
+    def encode(self, picture: "Picture", encoded: np.ndarray) -> None:
+        """Write a labelled picture into [H, W, 4] uint8 blue, green, red, opacity."""
+        raise NotImplementedError
+
+
+class DepthCamera(LabelCamera):
+    """sensor.camera.depth: metres along the camera's axis in 24 bits, red the lowest."""
+
+    index = wire.SENSOR_DEPTH
+
+    def encode(self, picture: "Picture", encoded: np.ndarray) -> None:
+        """Write the depth."""
+        from craft_lightning.simulation.embedded.rendering.labels import encode_depth
+
+        encode_depth(picture.depth, DEPTH_REACH, encoded)
+
+
+class SemanticCamera(LabelCamera):
+    """sensor.camera.semantic_segmentation: the tag in the red channel."""
+
+    index = wire.SENSOR_SEMANTIC
+    instances = False
+
+    def encode(self, picture: "Picture", encoded: np.ndarray) -> None:
+        """Write the tags."""
+        from craft_lightning.simulation.embedded.rendering.labels import encode_tags
+
+        encode_tags(picture.tags, picture.owners, self.instances, encoded)
+
+
+class InstanceCamera(SemanticCamera):
+    """sensor.camera.instance_segmentation: tags, and the actor's number in green (low byte) and blue."""
+
+    index = wire.SENSOR_INSTANCE
+    instances = True

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 from craft_lightning.simulation.embedded import wire
 from craft_lightning.simulation.embedded.geometry import compose
 from craft_lightning.simulation.embedded.sensors.base import Instrument
-from craft_lightning.simulation.embedded.sensors.camera import RgbCamera
+from craft_lightning.simulation.embedded.sensors.camera import DepthCamera, InstanceCamera, RgbCamera, SemanticCamera
 from craft_lightning.simulation.embedded.sensors.inertial import Inertial
+from craft_lightning.simulation.embedded.sensors.lidar import Lidar, SemanticLidar
 from craft_lightning.simulation.embedded.sensors.memory import SensorMemory
+from craft_lightning.simulation.embedded.sensors.obstacle import ObstacleDetector
+from craft_lightning.simulation.embedded.sensors.radar import Radar
 from craft_lightning.simulation.embedded.sensors.satellite import Satellite
 
 if TYPE_CHECKING:
@@ -18,6 +21,13 @@ if TYPE_CHECKING:
 
 INSTRUMENTS: dict[str, type[Instrument]] = {
     "sensor.camera.rgb": RgbCamera,
+    "sensor.camera.depth": DepthCamera,
+    "sensor.camera.semantic_segmentation": SemanticCamera,
+    "sensor.camera.instance_segmentation": InstanceCamera,
+    "sensor.lidar.ray_cast": Lidar,
+    "sensor.lidar.ray_cast_semantic": SemanticLidar,
+    "sensor.other.radar": Radar,
+    "sensor.other.obstacle": ObstacleDetector,
     "sensor.other.imu": Inertial,
     "sensor.other.gnss": Satellite,
 }
@@ -107,4 +117,6 @@ class SensorRack:
                 continue
             actor = state.actors.by_id[actor_id]
             payload = instrument.measure(self, actor, memory)
+            if payload is None:
+                continue
             hub.publish(stream, wire.message(instrument.index, state.frame, state.elapsed, actor.pose, *payload))
