@@ -101,7 +101,7 @@ def paint_lidar(data: Any, size: int, tagged: bool = False) -> np.ndarray:
         bright = TAG_COLOURS[tags[users]] // 2 + 110
         for down, right in itertools.product((0, 1), repeat=2):
             canvas[np.minimum(rows[users] + down, size - 1), np.minimum(columns[users] + right, size - 1)] = bright
-    else:
+    elif inside.any():
         low, high = -3.2, 0.6
         share = np.clip((points["place"][inside, 2] - low) / (high - low), 0.0, 1.0)
         colours = cv2.applyColorMap((255 * share).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]

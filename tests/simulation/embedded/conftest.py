@@ -151,9 +151,15 @@ def compiled(server):
 
 
 @pytest.fixture
-def rig(run):
-    """Run a client script that has ``sensor``, ``at`` and ``pixels``."""
-    return lambda body, **options: run(RIG + body, **options)
+def rig_at():
+    """Run a client script that has ``sensor``, ``at`` and ``pixels`` against the server at a port."""
+    return lambda port, body, **options: ask(port, RIG + body, **options)
+
+
+@pytest.fixture
+def rig(server, rig_at):
+    """Do so against the module's server."""
+    return lambda body, **options: rig_at(server.port, body, **options)
 
 
 @pytest.fixture(scope="session")

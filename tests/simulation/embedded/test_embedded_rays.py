@@ -105,6 +105,61 @@ answer(sides=[[float(r.min()), float(r.max())] for r in rows], reached=reached, 
     assert found["slow"] == 1
 
 
+AGREEMENT = """
+client.set_timeout(110.0)
+pose = town.get_spawn_points()[0]
+pose.location.z += 0.3
+ego = car(pose)
+traffic(seed=1, vehicles=20, walkers=10)
+place = at(0.0, 0.0, 2.4)
+lidar, clouds = sensor("sensor.lidar.ray_cast_semantic", ego, place, channels=32, range=60, points_per_second=256000,
+                       rotation_frequency=20, upper_fov=5, lower_fov=-25)
+size = dict(image_size_x=400, image_size_y=300, fov=90)
+told = [sensor("sensor.camera." + kind, ego, place, **size)[1] for kind in ("depth", "instance_segmentation")]
+for _ in range(4):
+    world.tick()
+    data, depth, instances = (one.get(timeout=60.0) for one in (clouds, *told))
+seen = np.frombuffer(data.raw_data, np.dtype([("p", "<f4", 3), ("cos", "<f4"), ("owner", "<u4"), ("tag", "<u4")]))
+x, y, z = seen["p"].astype(float).T
+seen, x, y, z = (values[x > 1.0] for values in (seen, x, y, z))
+u, v = np.floor(200 + 200 * y / x).astype(int), np.floor(150 - 200 * z / x).astype(int)
+inside = (u >= 0) & (u < 400) & (v >= 0) & (v < 300)
+far, tags = pixels(depth)[v[inside], u[inside]], pixels(instances)[v[inside], u[inside]].astype(int)
+metres = (far[:, 2] + 256 * far[:, 1] + 65536 * far[:, 0]) / (256**3 - 1) * 1000.0
+apart = np.abs(metres - x[inside]) / x[inside]
+heights = []
+transform = lidar.get_transform()
+for point in seen["p"][(seen["tag"] == 1) & (np.hypot(x, y) < 15.0)][::29]:
+    there = transform.transform(carla.Location(*map(float, point)))
+    lane = town.get_waypoint(there).transform.location
+    if lane.distance(there) < 1.5:
+        heights.append(abs(there.z - lane.z))
+answer(count=int(inside.sum()), median=float(np.median(apart)), most=float(np.percentile(apart, 95)),
+       same=float((tags[:, 2] == seen["tag"][inside]).mean()), heights=float(np.median(heights)), of=len(heights),
+       owners=float(((tags[:, 1] + 256 * tags[:, 0]) == (seen["owner"][inside] & 65535)).mean()))
+"""
+
+
+def agree(found, height):
+    assert found["count"] > 1000
+    assert found["median"] < 0.01  # a pixel's width
+    assert found["most"] < 0.05
+    assert found["same"] > 0.95
+    assert found["owners"] > 0.97
+    assert found["of"] > 10
+    assert found["heights"] < height
+
+
+def test_rays_and_pictures_agree_on_distance_tag_and_owner(rig):
+    agree(rig(AGREEMENT), 0.02)
+
+
+def test_rays_meet_uneven_ground_where_pictures_do(tools, rig_at, shared_data):
+    serve, _ = tools
+    with serve("--town", str(shared_data / "maps" / "Town07.xodr")) as server:
+        agree(rig_at(server.port, AGREEMENT, clean=False), 0.1)
+
+
 def test_radar_tells_range_and_relative_speed(rig):
     found = rig(
         SCENE

@@ -18,28 +18,46 @@ _FAR = _F(FAR)
 _COVERED = _F(0.45)  # share of a texel that counts as painted
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
-def ground_tag(
+@njit(nogil=True, cache=True, error_model="numpy")
+def tag_ground(
     material: np.ndarray,
     paint: np.ndarray,
     levels: np.ndarray,
-    per_texel: float,
+    texel: float,
     ground_tags: np.ndarray,
-    x: float,
-    y: float,
-) -> int:
-    """Return the semantic tag of the ground at a place in metres from the middle of texel [0, 0]."""
+    x: np.ndarray,
+    y: np.ndarray,
+    grounded: np.ndarray,
+    tags: np.ndarray,
+) -> None:
+    """Write the semantic tags of places on the ground; many at once, since a call with arrays costs as much as a tag.
+
+    Args:
+        material: [R, C] as in ``shading.shade``; so are ``paint`` and ``levels``.
+        paint: flat.
+        levels: [K, 3].
+        texel: metres.
+        ground_tags: [5] uint8 semantic tags of the materials.
+        x: [N] float32 metres from the middle of texel [0, 0]; ``y`` likewise.
+        y: [N].
+        grounded: [N] bool, which of them to tag.
+        tags: [N] uint8, in and out.
+
+    """
     rows, columns = material.shape
-    column, row = x * per_texel, y * per_texel
-    if column <= -_HALF or row <= -_HALF:
-        return ground_tags[0]
-    c, r = np.int64(column + _HALF), np.int64(row + _HALF)
-    if c >= columns or r >= rows:
-        return ground_tags[0]
-    kind = material[r, c]
-    if kind and texel_cover(paint, levels[0, 0], rows, columns, row, column) > _COVERED:
-        return np.uint8(TAG_LINE)
-    return ground_tags[kind]
+    per_texel = _ONE / texel
+    for index in range(len(x)):
+        if not grounded[index]:
+            continue
+        column, row = x[index] * per_texel, y[index] * per_texel
+        kind, cover = 0, _NIL
+        if column > -_HALF and row > -_HALF:
+            c, r = np.int64(column + _HALF), np.int64(row + _HALF)
+            if c < columns and r < rows:
+                kind = np.int64(material[r, c])
+                if kind:
+                    cover = texel_cover(paint, levels[0, 0], rows, columns, row, column)
+        tags[index] = np.uint8(TAG_LINE) if cover > _COVERED else ground_tags[kind]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -84,17 +102,20 @@ def label(
     """
     height, width = inverse.shape
     cu, cv = _HALF * _F(width), _HALF * _F(height)
-    per_texel, cell, slope = _ONE / frame[0], frame[1], frame[2]
+    cell, slope = frame[1], frame[2]
     ex, ey, ez = eye[0], eye[1], eye[2]
     flat = heights.shape[0] < 2
     base = heights[0, 0] if flat else ground_height(heights, cell, ex, ey)
+    xs, ys, grounded = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.bool_)
     for v in range(height):
         b = (cv - _F(v) - _HALF) * step
+        row_x = axes[0, 0] + b * axes[2, 0]
+        row_y = axes[0, 1] + b * axes[2, 1]
+        row_z = axes[0, 2] + b * axes[2, 2]
+        # Machine code works on many pixels at once where nothing is looked up, so the distance has a loop of its own.
         for u in range(width):
             a = (_F(u) + _HALF - cu) * step
-            dx = axes[0, 0] + b * axes[2, 0] + a * axes[1, 0]
-            dy = axes[0, 1] + b * axes[2, 1] + a * axes[1, 1]
-            dz = axes[0, 2] + b * axes[2, 2] + a * axes[1, 2]
+            dx, dy, dz = row_x + a * axes[1, 0], row_y + a * axes[1, 1], row_z + a * axes[1, 2]
             norm = math.sqrt(_ONE + a * a + b * b)
             near = _NIL
             if flat:
@@ -102,10 +123,15 @@ def label(
                     near = dz / (base - ez)
             elif dz < slope * norm:
                 near = march(heights, cell, slope, ex, ey, ez, dx, dy, dz)
-            if near > inverse[v, u] and near * _FAR > norm:
+            depth[v, u] = near if near > inverse[v, u] and near * _FAR > norm else _NIL
+        for u in range(width):
+            near = depth[v, u]
+            grounded[u] = near > _NIL
+            if near > _NIL:
                 t = _ONE / near
+                a = (_F(u) + _HALF - cu) * step
+                xs[u], ys[u] = ex + (row_x + a * axes[1, 0]) * t, ey + (row_y + a * axes[1, 1]) * t
                 depth[v, u] = t
-                tags[v, u] = ground_tag(material, paint, levels, per_texel, ground_tags, ex + dx * t, ey + dy * t)
                 owners[v, u] = 0
             elif face_of[v, u] >= 0:
                 face = face_of[v, u]
@@ -116,6 +142,7 @@ def label(
                 depth[v, u] = np.inf
                 tags[v, u] = TAG_SKY
                 owners[v, u] = 0
+        tag_ground(material, paint, levels, frame[0], ground_tags, xs, ys, grounded, tags[v])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

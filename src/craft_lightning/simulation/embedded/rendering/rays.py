@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from craft_lightning.simulation.embedded.rendering.labels import ground_tag
+from craft_lightning.simulation.embedded.rendering.labels import tag_ground
 from craft_lightning.simulation.embedded.rendering.shading import ground_height, march
 
 _F = np.float32
@@ -153,7 +153,8 @@ def cast(
     flat = heights.shape[0] < 2
     base = heights[0, 0] if flat else ground_height(heights, frame[1], eye[0], eye[1])
     rise = np.float64(eye[2]) - np.float64(base)
-    per_texel = _F(1.0) / frame[0]
+    count = len(directions)
+    xs, ys, grounded = np.empty(count, np.float32), np.empty(count, np.float32), np.zeros(count, np.bool_)
     for ray in range(len(directions)):
         dx, dy, dz = directions[ray]
         best, face_hit, hit = limit, -1, -1
@@ -200,9 +201,10 @@ def cast(
                 steep = max((sx * dx + sy * dy - dz) / math.sqrt(1.0 + sx * sx + sy * sy), 0.0)
         if t < best:
             distance[ray], cosine[ray], owner[ray] = t, steep, 0
-            x, y = eye[0] + _F(t * dx), eye[1] + _F(t * dy)
-            tag[ray] = ground_tag(material, paint, levels, per_texel, ground_tags, x, y)
+            grounded[ray] = True
+            xs[ray], ys[ray] = eye[0] + _F(t * dx), eye[1] + _F(t * dy)
         elif hit >= 0:
             distance[ray], owner[ray], tag[ray] = best, owners[hit], tags[face_hit]
         else:
             distance[ray], cosine[ray], owner[ray], tag[ray] = np.inf, 0.0, 0, 0
+    tag_ground(material, paint, levels, frame[0], ground_tags, xs, ys, grounded, tag)
