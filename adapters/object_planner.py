@@ -42,6 +42,9 @@ class ObjectPlanner(HierarchicalPolicy):
         "decoder": ("decoder", "path_head", "speed_head"),
     }
 
+    token_kind: Tensor
+    token_place: Tensor
+
     def __init__(
         self,
         paths: int = 16,

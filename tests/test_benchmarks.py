@@ -16,7 +16,7 @@ def program(monkeypatch):
 
 def test_every_benchmark_of_the_folder_can_run_and_programs_are_left_out(program):
     found = program["modules"]()
-    assert {"collection", "counterfactual", "embedded_world", "vision_language"} <= set(found)
+    assert {"collection", "counterfactual", "embedded_world", "pdm_scores", "vision_language"} <= set(found)
     assert not {"table", "blind_zone", "__main__"} & set(found)
     assert all(callable(run) for run in found.values())
 

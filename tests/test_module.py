@@ -181,6 +181,7 @@ def test_the_command_line_builds_module_and_losses_and_keeps_checkpoints_plain(t
         "final_learning_rate": 5e-6,
         "weight_decay": 1e-5,
         "warmup": 2,
+        "support_mass": 0.5,
     }
 
 

@@ -26,6 +26,7 @@ TOOLS = {
     "benchmark": "run the benchmarks of a checkout and print one table",
     "merge": "merge the result files of a folder into one, each route once",
     "score": "print the scores of result files, anybody's",
+    "pdms": "compose NAVSIM's and nuPlan's scores from tables of sub-scores",
     "clip": "play one scenario type and write a short moving picture",
     "gallery": "play all scenario types and write a page of moving pictures",
     "sensors": "drive a few seconds and draw what every sensor of the embedded world sees",

@@ -50,6 +50,10 @@ def main(arguments: Sequence[str]) -> None:
     score.add_argument("--metric-info", type=Path, metavar="DIR", help="folder with <save_name>/metric_info.json")
     score.add_argument("--routes", type=Path, metavar="XML", help="route file of the suite; names missing routes")
     score.add_argument("--maps", type=Path, metavar="DIR", help="folder of OpenDRIVE files, TOWN.xodr")
+    pdms = tools.add_parser("pdms", allow_abbrev=False, description="Compose planner scores from tables of sub-scores.")
+    pdms.add_argument("files", metavar="FILE", nargs="+", type=Path, help=".csv, as NAVSIM writes it; a row a scene")
+    pdms.add_argument("--score", help="pdms, epdms or nuplan; default: told by the columns")
+    pdms.add_argument("--json", action="store_true", help="print one JSON object a file, one line each")
     clip = tools.add_parser(
         "clip",
         allow_abbrev=False,
@@ -82,6 +86,8 @@ def main(arguments: Sequence[str]) -> None:
         merge_results(options.folder, options.output)
     elif options.tool == "score":
         print_scores(options.files, options.json, options.protocol, options.metric_info, options.routes, options.maps)
+    elif options.tool == "pdms":
+        print_planner_scores(options.files, options.score, options.json)
     elif options.tool == "clip":
         write_clip(options.type, options.town, options.seed, options.driver, options.camera, options.output)
     elif options.tool == "gallery":
@@ -308,6 +314,30 @@ def print_scores(
     from craft_lightning.metrics.scoreboard import print_scoreboard
 
     print_scoreboard(summaries)
+
+
+def print_planner_scores(files: Sequence[Path], score: str | None = None, as_json: bool = False) -> None:
+    """Print planner scores composed from tables of sub-scores.
+
+    Args:
+        files: .csv tables.
+        score: pdms, epdms or nuplan; None tells by the columns.
+        as_json: print JSON lines.
+
+    Raises:
+        CraftError: an unknown score, or whatever is wrong with a file; nothing is printed then.
+
+    """
+    import json
+
+    from craft_lightning.metrics.planner_files import print_table, read_sub_scores
+
+    summaries = [read_sub_scores(file, score).summary() for file in files]
+    for summary in summaries:
+        if as_json:
+            print(json.dumps(summary, allow_nan=False))
+        else:
+            print_table(summary)
 
 
 def write_clip(kind: str, town: str, seed: int, driver: str, camera: bool, output: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from craft_lightning.counterfactual import CounterfactualWorld
 def differences(first, second):
     """Largest difference of each float field, relative to the scale of the field."""
     found = {}
-    for name in ("returns", "first_returns", "progress", "final", "rewards"):
+    for name in ("returns", "first_returns", "progress", "final", "rewards", "states"):
         a, b = getattr(first, name).double(), getattr(second, name).double()
         found[name] = ((a - b).abs().max() / b.abs().max().clamp(min=1.0)).item()
     return found
@@ -25,8 +25,12 @@ def differences(first, second):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_numba_agrees_with_torch(busy_scenes, horizon, seed):
     scene, plans, mask, grids = busy_scenes(seed=seed)
-    kernels = CounterfactualWorld(horizon, backend="numba", threads=1).rollout(scene, plans, mask, grids, True)
-    oracle = CounterfactualWorld(horizon, backend="torch").rollout(scene, plans.double(), mask, grids, True)
+    kernels = CounterfactualWorld(horizon, backend="numba", threads=1).rollout(
+        scene, plans, mask, grids, True, keep_states=True
+    )
+    oracle = CounterfactualWorld(horizon, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     assert oracle.returns.dtype == torch.float64
     gaps = differences(kernels, oracle)
     assert gaps["returns"] < 1e-4, gaps
@@ -48,8 +52,12 @@ def test_the_random_scenes_hold_every_event(busy_scenes):
 
 def test_short_plans_go_on(busy_scenes):
     scene, plans, mask, grids = busy_scenes(poses=6)
-    kernels = CounterfactualWorld(2.0, backend="numba", threads=1).rollout(scene, plans, mask, grids, True)
-    oracle = CounterfactualWorld(2.0, backend="torch").rollout(scene, plans.double(), mask, grids, True)
+    kernels = CounterfactualWorld(2.0, backend="numba", threads=1).rollout(
+        scene, plans, mask, grids, True, keep_states=True
+    )
+    oracle = CounterfactualWorld(2.0, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     assert max(differences(kernels, oracle).values()) < 1e-4
 
 
@@ -103,10 +111,10 @@ busy = importlib.util.module_from_spec(spec); spec.loader.exec_module(busy)
 from craft_lightning.counterfactual import CounterfactualWorld
 scene, plans, mask, grids = busy.busy_scenes(states=3, candidates=4, agents=6)
 mask[1, 2] = False
-gpu = CounterfactualWorld(1.0, backend="cuda").rollout(scene, plans, mask, grids, True)
-oracle = CounterfactualWorld(1.0, backend="torch").rollout(scene, plans.double(), mask, grids, True)
+gpu = CounterfactualWorld(1.0, backend="cuda").rollout(scene, plans, mask, grids, True, keep_states=True)
+oracle = CounterfactualWorld(1.0, backend="torch").rollout(scene, plans.double(), mask, grids, True, keep_states=True)
 assert torch.equal(gpu.flags, oracle.flags) and torch.equal(gpu.collision_step, oracle.collision_step)
-for name in ("returns", "first_returns", "progress", "final", "rewards"):
+for name in ("returns", "first_returns", "progress", "final", "rewards", "states"):
     gap = (getattr(gpu, name) - getattr(oracle, name)).abs().max()
     assert gap < 1e-3, (name, gap)
 print("agree", float(gpu.returns.abs().sum()))
@@ -128,14 +136,16 @@ def test_cuda_simulator_runs_the_same_functions():
 @pytest.mark.parametrize("horizon", [2.0, 4.0])
 def test_a_gpu_agrees_with_the_reference(busy_scenes, horizon):
     scene, plans, mask, grids = busy_scenes(seed=1)
-    oracle = CounterfactualWorld(horizon, backend="torch").rollout(scene, plans.double(), mask, grids, True)
+    oracle = CounterfactualWorld(horizon, backend="torch").rollout(
+        scene, plans.double(), mask, grids, True, keep_states=True
+    )
     world = CounterfactualWorld(horizon)
-    answer = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True)
+    answer = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True, keep_states=True)
     assert answer.returns.is_cuda
     gpu = dataclasses.replace(answer, **{f.name: getattr(answer, f.name).cpu() for f in dataclasses.fields(answer)})
     gaps = differences(gpu, oracle)
     assert max(gaps.values()) < (1e-4 if horizon == 2.0 else 3e-3), gaps
     assert torch.equal(gpu.collision_step, oracle.collision_step)
     assert torch.equal(gpu.flags, oracle.flags)
-    again = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True)
+    again = world.rollout(scene.to("cuda"), plans.cuda(), mask.cuda(), grids, True, keep_states=True)
     assert torch.equal(again.returns, answer.returns)

@@ -118,7 +118,8 @@ def audit_learning(configs: Sequence[str], overrides: Sequence[str] = (), routes
         data.eval_limit = min(routes, data.eval_limit or routes)
     before = copy.deepcopy(module.adapter)
     audit = LearningAudit()
-    trainer.callbacks.append(audit)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.append(audit)
     try:
         trainer.fit(module, datamodule=data)
         if "entropy" not in audit.figures:

@@ -79,11 +79,13 @@ def score_range(
     bicycle: np.ndarray,
     reward: np.ndarray,
     keep_rewards: bool,
+    keep_states: bool,
     summary: np.ndarray,
     collision: np.ndarray,
     flags: np.ndarray,
     final: np.ndarray,
     rewards: np.ndarray,
+    states: np.ndarray,
     plans: np.ndarray,
     index: np.ndarray,
     places: np.ndarray,
@@ -108,6 +110,7 @@ def score_range(
         if count == 0:
             continue
         row = b if keep_rewards else 0
+        kept = b if keep_states else 0
         score_lanes(
             candidates[min(b, candidates.shape[0] - 1)],
             index,
@@ -136,11 +139,13 @@ def score_range(
             work,
             ego,
             keep_rewards,
+            keep_states,
             summary[b],
             collision[b],
             flags[b],
             final[b],
             rewards[row],
+            states[kept],
         )
 
 

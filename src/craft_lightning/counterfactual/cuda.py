@@ -46,6 +46,7 @@ def rollout(
     mask: Tensor,
     grids: Sequence[GridArrays],
     keep_rewards: bool,
+    keep_states: bool = False,
 ) -> Rollout:
     """Score all candidates of all states; arguments and answer as in ``CounterfactualWorld.rollout``.
 
@@ -79,6 +80,7 @@ def rollout(
     flags = torch.zeros(batch, count, len(FLAGS), dtype=torch.bool, device=device)
     final = torch.zeros(batch, count, 4, device=device)
     rewards = torch.zeros((batch, count, steps) if keep_rewards else (1, 1, 1), device=device)
+    states = torch.zeros((batch, count, steps + 1, 4) if keep_states else (1, 1, 1, 4), device=device)
     agents, points, lines = scene.agents.shape[1], scene.route.shape[1], scene.stop_lines.shape[1]
     prepared = [
         torch.empty(batch, agents, steps, 4, device=device),
@@ -103,7 +105,7 @@ def rollout(
         constant(frame),
         view(scene.route_lanes, integer),
     )
-    states = (
+    visited = (
         view(scene.agents, single),
         view(scene.agent_kind, integer),
         view(scene.agent_junction, torch.bool),
@@ -111,13 +113,13 @@ def rollout(
         view(scene.stop_lines, single),
         view(scene.stop_kind, integer),
     )
-    outputs = tuple(view(tensor, tensor.dtype) for tensor in (summary, collision, flags, final, rewards))
+    outputs = tuple(view(tensor, tensor.dtype) for tensor in (summary, collision, flags, final, rewards, states))
     for index in np.unique(town):
         grid = grids[int(index)]
         members = np.flatnonzero(town == index)
         rows = constant(members)
         prepare[-(-len(members) // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
-            rows, *states, dt, steps, parameters[0], poses, boxes, route, stops, counts
+            rows, *visited, dt, steps, parameters[0], poses, boxes, route, stops, counts
         )
         score[-(-len(members) * count // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
             rows,
@@ -133,6 +135,7 @@ def rollout(
             steps,
             *parameters[1:],
             keep_rewards,
+            keep_states,
             *outputs,
         )
     return Rollout(
@@ -144,4 +147,5 @@ def rollout(
         final=final,
         mask=mask,
         rewards=rewards if keep_rewards else None,
+        states=states if keep_states else None,
     )

@@ -94,11 +94,13 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
         bicycle,
         reward,
         keep_rewards,
+        keep_states,
         summary,
         collision,
         flags,
         final,
         rewards,
+        states,
     ):
         plans = cuda.local.array((poses, plan_fields), single)
         index = cuda.local.array(1, integer)
@@ -114,6 +116,7 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
             if mask[b, k]:
                 index[0] = k
                 row = b if keep_rewards else 0
+                kept = b if keep_states else 0
                 score_one(
                     candidates[min(b, candidates.shape[0] - 1)],
                     index,
@@ -142,11 +145,13 @@ def compiled(poses: int, steps: int) -> tuple[Any, Any]:
                     work,
                     ego,
                     keep_rewards,
+                    keep_states,
                     summary[b],
                     collision[b],
                     flags[b],
                     final[b],
                     rewards[row],
+                    states[kept],
                 )
 
     return prepare, score

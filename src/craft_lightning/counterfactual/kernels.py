@@ -195,11 +195,13 @@ def score_lanes(
     work: np.ndarray,
     ego: np.ndarray,
     keep_rewards: bool,
+    keep_states: bool,
     summary: np.ndarray,
     collision: np.ndarray,
     flags: np.ndarray,
     final: np.ndarray,
     rewards: np.ndarray,
+    states: np.ndarray,
 ) -> None:
     """Drive up to LANES candidates of one state and add up their rewards.
 
@@ -231,11 +233,13 @@ def score_lanes(
         work: likewise.
         ego: [steps + 1, 6 * LANES] scratch; holds the tracked rollouts afterwards.
         keep_rewards: write ``rewards``.
+        keep_states: write ``states``.
         summary: [K, 3] out: return (37), its part from the first 0.5 s, metres of progress.
         collision: [K] out: step (0 .. steps - 1) of the first virtual collision, -1 if there is none.
         flags: [K, 7] out, FLAGS.
         final: [K, 4] out: x, y, yaw, speed at the horizon.
         rewards: [K, steps] out: undiscounted r_t, without the two charges a trajectory.
+        states: [K, steps + 1, 4] out: x, y, yaw, speed now and after every step.
 
     """
     follow_plans(
@@ -307,3 +311,11 @@ def score_lanes(
         flags[k, FLAG_OPPOSITE_LANE] = work[EVER_OPPOSITE * LANES + lane] > 0.0
         final[k, 0], final[k, 1] = ego[steps, POS_X * LANES + lane], ego[steps, POS_Y * LANES + lane]
         final[k, 2], final[k, 3] = ego[steps, YAW_NOW * LANES + lane], ego[steps, SPEED_NOW * LANES + lane]
+        if keep_states:
+            for step in range(steps + 1):
+                states[k, step, 0], states[k, step, 1] = (
+                    ego[step, POS_X * LANES + lane],
+                    ego[step, POS_Y * LANES + lane],
+                )
+                states[k, step, 2] = ego[step, YAW_NOW * LANES + lane]
+                states[k, step, 3] = ego[step, SPEED_NOW * LANES + lane]

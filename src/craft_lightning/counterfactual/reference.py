@@ -260,19 +260,20 @@ def route_progress(ego: Motion, route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x0, y0 = route[:, :-1, 0], route[:, :-1, 1]
     s0 = length.cumsum(-1) - length
     real = length > 1e-3
-    last = torch.where(real, torch.arange(real.shape[1]), 0).amax(-1, keepdim=True)
+    places = torch.arange(real.shape[1], device=route.device)
+    last = torch.where(real, places, 0).amax(-1, keepdim=True)
     # Where the ego stands now: the nearest of the first metres.
     head = slice(0, start_window)
     along = (-x0 * cos - y0 * sin)[:, head].clamp(min=0.0)
-    along = torch.where(torch.arange(along.shape[1]) < last, torch.minimum(along, length[:, head]), along)
+    along = torch.where(places[: along.shape[1]] < last, torch.minimum(along, length[:, head]), along)
     offset = torch.hypot(x0[:, head] + along * cos[:, head], y0[:, head] + along * sin[:, head])
     offset = torch.where(real[:, head], offset, torch.inf)
     segment = offset.argmin(-1)[:, None].expand(ego.x.shape[:2])
 
     segments = []
-    hops = torch.arange(window + 1)
+    hops = torch.arange(window + 1, device=route.device)
     table = torch.stack([x0, y0, cos, sin, length], dim=-1)
-    rows = torch.arange(table.shape[0])[:, None, None]
+    rows = torch.arange(table.shape[0], device=route.device)[:, None, None]
     for step in range(ego.x.shape[-1]):
         ahead = torch.minimum(segment[..., None] + hops, last[:, None])
         ax, ay, c, s, span = table[rows, ahead].unbind(-1)
@@ -285,7 +286,7 @@ def route_progress(ego: Motion, route: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ax, ay, c, s, span = table[rows, index].unbind(-1)
     along = ((ego.x - ax) * c + (ego.y - ay) * s).clamp(min=0.0)
     along = torch.where(index < last[:, None], torch.minimum(along, span), along)
-    arc = (s0[torch.arange(len(s0))[:, None, None], index] + along).cummax(-1).values
+    arc = (s0[rows, index] + along).cummax(-1).values
     offset = torch.hypot(ego.x - ax - along * c, ego.y - ay - along * s)
     error = torch.atan2(ego.cos * s - ego.sin * c, ego.cos * c + ego.sin * s).abs()
     return arc, offset, error
@@ -361,6 +362,7 @@ def rollout(
     grids: Sequence[Any],
     keep_rewards: bool,
     others: Tensor | None = None,
+    keep_states: bool = False,
 ) -> Rollout:
     """Score all candidates of all states; arguments and answer as in ``CounterfactualWorld.rollout``."""
     dtype, steps = trajectories.dtype, world.steps
@@ -373,7 +375,15 @@ def rollout(
     ego = follow_plans(trajectories, speed, size[:, 2:3], steps, world.tracker, world.bicycle)
     moved = decay_rollout(scene, steps, world.others, dtype) if others is None else _given(others.cpu().to(dtype))
     events = Events(first_collisions(ego, size, moved, scene), *crossed_lines(ego, size, scene, world.reward))
-    return assess(world, scene, ego, events, mask, grids, keep_rewards)
+    answer = assess(world, scene, ego, events, mask, grids, keep_rewards)
+    if keep_states:
+        answer.states = _states(ego, valid).to(mask.device)
+    return answer
+
+
+def _states(ego: Motion, valid: Tensor) -> Tensor:
+    """x, y, yaw and speed [B, K, steps + 1, 4], 0 where a candidate is masked."""
+    return torch.stack([ego.x, ego.y, ego.yaw, ego.speed], dim=-1) * valid[..., None, None]
 
 
 def _given(others: Tensor) -> Motion:

@@ -22,6 +22,8 @@ class Rollout:
         final: [B, K, 4] float32, x, y, yaw (ego frame of the visited state, not wrapped) and speed at the horizon.
         mask: [B, K] bool, the mask that was given.
         rewards: [B, K, steps] float32 undiscounted rewards, or None unless asked for.
+        states: [B, K, steps + 1, 4] float32, the tracked ego now and after every step: x, y, yaw (as in ``final``) and
+            speed; None unless asked for.
 
     """
 
@@ -33,6 +35,7 @@ class Rollout:
     final: Tensor
     mask: Tensor
     rewards: Tensor | None = None
+    states: Tensor | None = None
 
     def flag(self, name: str) -> Tensor:
         """[B, K] bool, the flag called ``name``, one of ``FLAGS``."""

@@ -90,6 +90,7 @@ class CounterfactualWorld:
         grids: Sequence[Any],
         keep_rewards: bool = False,
         others: Tensor | None = None,
+        keep_states: bool = False,
     ) -> Rollout:
         """Score all candidates of all states.
 
@@ -103,6 +104,7 @@ class CounterfactualWorld:
             others: [B, A, steps, 4] x, y, cosine and sine of every agent of the scene after each step, in the ego
                 frames: another forecast instead of the decay. The reference scores it, whatever the backend: forecasts
                 are compared on few candidates.
+            keep_states: fill ``Rollout.states`` as well.
 
         Returns:
             The scores, on the device of ``trajectories``.
@@ -120,16 +122,16 @@ class CounterfactualWorld:
             wanted = (*scene.agents.shape[:2], self.steps, 4)
             if tuple(others.shape) != wanted or not bool(torch.isfinite(others).all()):
                 raise CraftError(f"others has the shape {list(others.shape)}: give finite poses {list(wanted)}.")
-            return reference.rollout(self, scene, trajectories, mask, grids, keep_rewards, others)
+            return reference.rollout(self, scene, trajectories, mask, grids, keep_rewards, others, keep_states)
         backend = self.backend
         if backend == "auto":
             backend = "cuda" if trajectories.is_cuda else "numba"
         if backend == "torch":
-            return reference.rollout(self, scene, trajectories, mask, grids, keep_rewards)
+            return reference.rollout(self, scene, trajectories, mask, grids, keep_rewards, None, keep_states)
         if backend == "cuda":
-            return cuda.rollout(self, scene, trajectories, mask, self._arrays(grids), keep_rewards)
+            return cuda.rollout(self, scene, trajectories, mask, self._arrays(grids), keep_rewards, keep_states)
         with _LOCK:
-            return self._rollout_cpu(scene, trajectories, mask, self._arrays(grids), keep_rewards)
+            return self._rollout_cpu(scene, trajectories, mask, self._arrays(grids), keep_rewards, keep_states)
 
     def _arrays(self, grids: Sequence[Any]) -> list[GridArrays]:
         """The grids as contiguous arrays; each is converted once and kept with the grid that it came from."""
@@ -152,7 +154,13 @@ class CounterfactualWorld:
         return self._scratch[name][:size].reshape(shape)
 
     def _rollout_cpu(
-        self, scene: Scene, trajectories: Tensor, mask: Tensor, grids: list[GridArrays], keep_rewards: bool
+        self,
+        scene: Scene,
+        trajectories: Tensor,
+        mask: Tensor,
+        grids: list[GridArrays],
+        keep_rewards: bool,
+        keep_states: bool,
     ) -> Rollout:
         device = trajectories.device
         batch, count = mask.shape
@@ -182,6 +190,7 @@ class CounterfactualWorld:
         flags = np.zeros((batch, count, len(FLAGS)), np.bool_)
         final = np.zeros((batch, count, 4), np.float32)
         rewards = np.zeros((batch, count, steps) if keep_rewards else (1, 1, 1), np.float32)
+        states = np.zeros((batch, count, steps + 1, 4) if keep_states else (1, 1, 1, 4), np.float32)
 
         agents, points, lines = (fields[name].shape[1] for name in ("agents", "route", "stop_lines"))
         slots = min(CHUNK, batch)
@@ -218,7 +227,7 @@ class CounterfactualWorld:
                         *(counts, poses, boxes, route, stops),
                         *grid.arrays(),
                         *(np.float32(1.0 / grid.resolution), dt, steps, tracker, bicycle, reward),
-                        *(keep_rewards, summary, collision, flags, final, rewards),
+                        *(keep_rewards, keep_states, summary, collision, flags, final, rewards, states),
                     ),
                     lambda: cpu.lane_buffers(candidates.shape[2], steps),
                 )
@@ -232,6 +241,7 @@ class CounterfactualWorld:
             final=torch.from_numpy(final).to(device),
             mask=mask,
             rewards=torch.from_numpy(rewards).to(device) if keep_rewards else None,
+            states=torch.from_numpy(states).to(device) if keep_states else None,
         )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MultiAbility,
     )
     from craft_lightning.metrics.driving import DrivingScore, InfractionScore, RouteCompletion, SuccessRate
+    from craft_lightning.metrics.planner import NuPlanClosedLoopScore, PDMScore, TwoStagePDMScore
 
 __all__ = [
     "PROTOCOLS",
@@ -28,11 +29,14 @@ __all__ = [
     "InfractionScore",
     "InfractionsPerKm",
     "MultiAbility",
+    "NuPlanClosedLoopScore",
+    "PDMScore",
     "PairedInterval",
     "RouteCompletion",
     "RouteRecord",
     "Rules",
     "SuccessRate",
+    "TwoStagePDMScore",
     "driving_score",
     "infraction_score",
     "paired_interval",
@@ -40,11 +44,12 @@ __all__ = [
 ]
 _DRIVING = ("DrivingScore", "InfractionScore", "RouteCompletion", "SuccessRate")
 _BEHAVIOUR = ("DrivingEfficiency", "DrivingSmoothness", "InfractionsPerKm", "MultiAbility")
+_PLANNER = ("NuPlanClosedLoopScore", "PDMScore", "TwoStagePDMScore")
 
 
 def __getattr__(name: str) -> Any:
     """Load a torchmetrics class on first use, since importing torchmetrics takes seconds."""
-    for module, names in (("driving", _DRIVING), ("behaviour", _BEHAVIOUR)):
+    for module, names in (("driving", _DRIVING), ("behaviour", _BEHAVIOUR), ("planner", _PLANNER)):
         if name in names:
             return getattr(importlib.import_module(f"craft_lightning.metrics.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,43 +7,17 @@ is the smoothed yaw rate once more, yaw rates are unwrapped as if they were angl
 stays.
 """
 
-import functools
-
 import numpy as np
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.motion import Motion
+from craft_lightning.smoothing import savgol_matrix
 
 CHUNK, WINDOW, ORDER = 20, 7, 2
 STRICT_DELTA = 0.1
 # Open intervals, m/s2, m/s3, rad/s2, rad/s.
 LONGITUDINAL = (-4.05, 2.40)
 LATERAL, JERK, LONGITUDINAL_JERK, YAW_ACCELERATION, YAW_RATE = 4.89, 8.37, 4.13, 1.93, 0.95
-
-
-@functools.lru_cache(maxsize=64)
-def savgol_matrix(length: int, window: int = WINDOW, order: int = ORDER, derivative: int = 0) -> np.ndarray:
-    """Return the [length, length] matrix of a Savitzky-Golay filter (Savitzky and Golay 1964), unit spacing.
-
-    Edges are the polynomial of the first and the last window, as ``scipy.signal.savgol_filter`` with ``mode="interp"``.
-
-    Args:
-        length: samples.
-        window: samples of a window, odd, or equal to ``length``.
-        order: degree of the polynomial.
-        derivative: 0 smooths, 1 differentiates.
-
-    """
-    half = window // 2
-    matrix = np.zeros((length, length))
-    for row in range(length):
-        start = min(max(row - half, 0), length - window)
-        offsets = np.arange(window) - float(row - start)
-        powers = np.vander(offsets, order + 1, increasing=True)
-        # Coefficient d of the least-squares polynomial around the row, times d!, is its derivative there.
-        matrix[row, start : start + window] = np.linalg.pinv(powers)[derivative] * (1.0, 1.0, 2.0)[derivative]
-    matrix.setflags(write=False)
-    return matrix
 
 
 def savgol(values: np.ndarray, derivative: int = 0, delta: float = 1.0) -> np.ndarray:

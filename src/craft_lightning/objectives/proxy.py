@@ -15,6 +15,9 @@ from craft_lightning.objectives.base import Learner, LossCallback, require_finit
 from craft_lightning.objectives.functional import expected_advantage_loss
 from craft_lightning.structures import CandidateSet, FactorLogProbs, Transition
 
+# Seconds that the longest filter of a planner score spans.
+PLANNER_SECONDS = 1.5
+
 
 class CounterfactualProxy(LossCallback):
     """The dense counterfactual proxy of CRAFT, eq. (7) of arXiv 2605.04470: -(1/B) sum_i sum_g pi(tau_g | s_i) A_ig.
@@ -36,6 +39,9 @@ class CounterfactualProxy(LossCallback):
         backend: "numba" (CPU), "cuda", "torch" (the reference), or "auto": where the policy is.
         chunk: states rolled out at once.
         name: name in logs and checkpoints.
+        score: what a candidate's return is: "craft" is CRAFT's reward; "pdms", "epdms" (NAVSIM) and "nuplan" are the
+            planner scores of ``objectives.planner_return``, which look best at a horizon of 4 s.
+        score_scale: return of a candidate with a perfect planner score.
 
     """
 
@@ -52,8 +58,20 @@ class CounterfactualProxy(LossCallback):
         backend: Literal["auto", "numba", "torch", "cuda"] = "auto",
         chunk: int = 256,
         name: str | None = None,
+        score: Literal["craft", "pdms", "epdms", "nuplan"] = "craft",
+        score_scale: float = 100.0,
     ) -> None:
         super().__init__(weight, name)
+        if score not in ("craft", "pdms", "epdms", "nuplan"):
+            raise CraftError(f"losses.{self.name}: score is {score!r}; use 'craft', 'pdms', 'epdms' or 'nuplan'")
+        if not score_scale > 0.0:
+            raise CraftError(f"losses.{self.name}: score_scale is {score_scale}; give a number above 0")
+        if score != "craft" and horizon < PLANNER_SECONDS:
+            raise CraftError(
+                f"losses.{self.name}: horizon is {horizon} s but score {score!r} needs {PLANNER_SECONDS} s; give 4, as "
+                "NAVSIM has it"
+            )
+        self.score, self.score_scale = score, score_scale
         if statistics not in ("uniform", "policy"):
             raise CraftError(f"losses.{self.name}: statistics is {statistics!r}; use 'uniform' or 'policy'")
         if not floor > 0.0 or chunk < 1:
@@ -67,6 +85,7 @@ class CounterfactualProxy(LossCallback):
         }
         self.backend: Literal["auto", "numba", "torch", "cuda"] = backend
         self._world: Any = None
+        self._planner: Any = None
 
     @property
     def world(self) -> Any:
@@ -77,6 +96,16 @@ class CounterfactualProxy(LossCallback):
             given = {key: value for key, value in self.parameters.items() if value is not None}
             self._world = CounterfactualWorld(horizon=self.horizon, backend=self.backend, **given)
         return self._world
+
+    @property
+    def planner_return(self) -> Any:
+        """What scores the candidates where ``score`` is a planner score."""
+        if self._planner is None:
+            from craft_lightning.objectives.planner_return import PlannerReturn
+
+            assert self.score != "craft"
+            self._planner = PlannerReturn(self.score, self.score_scale, others=self.parameters["others"])
+        return self._planner
 
     def annotate(self, transitions: Transition, module: Learner, grids: Sequence[Any]) -> None:
         """Write ``transitions.advantage`` [N, K]; masked candidates get 0.
@@ -120,7 +149,14 @@ class CounterfactualProxy(LossCallback):
             states = transitions[start : start + self.chunk]
             candidates = states.candidates.to(module.device)
             plans = module.adapter.trajectories(candidates)
-            answer = self.world.rollout(states.scene.to(module.device), plans, candidates.mask, grids)
+            scene = states.scene.to(module.device)
+            if self.score == "craft":
+                answer = self.world.rollout(scene, plans, candidates.mask, grids)
+            else:
+                answer = self.world.rollout(scene, plans, candidates.mask, grids, keep_states=True)
+                answer.returns = self.planner_return(scene, answer.states, candidates.mask, grids, states.expert)
+                # A score of the whole rollout has no part that falls into the first 0.5 s.
+                answer.first_returns = torch.full_like(answer.returns, torch.nan)
             parts.append((answer.returns, answer.first_returns, answer.collision_step >= 0, answer.distinct().float()))
         return _Rollouts(*(torch.cat(part).to(transitions.advantage.device) for part in zip(*parts, strict=True)))
 

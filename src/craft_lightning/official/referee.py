@@ -12,7 +12,7 @@ from craft_lightning.rollouts.rules import judging
 from craft_lightning.simulation.criteria import Criteria, CriteriaParameters
 from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_speed import BackgroundSpeed
-from craft_lightning.simulation.stage import nearby
+from craft_lightning.simulation.lookout import nearby
 from craft_lightning.simulation.view import ViewReader
 
 _LOOK = 10  # ticks between two looks at who is there

@@ -1,5 +1,7 @@
 """Builds a grid of plans from given trajectories: medoids of what is driven, chosen by what they leave uncovered."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -67,7 +69,7 @@ def build_plan_grid(
     chosen_paths = _choose_paths(reference, distance, paths, length)
     chosen_speeds = _choose_speeds(reference, distance, initial, speeds, max(top_speed, 1.0), dt)
     grid = PlanGrid(chosen_paths, chosen_speeds, max(top_speed, 1.0), dt)
-    report = {"seed": seed, **counts, "paths": paths, "speeds": speeds}
+    report: dict[str, Any] = {"seed": seed, **counts, "paths": paths, "speeds": speeds}
     if len(test):
         shown = torch.from_numpy(test).float()
         plans = torch.cat([grid.compose(part).flatten(1, 2) for part in _initial_speed(shown, dt).split(256)])

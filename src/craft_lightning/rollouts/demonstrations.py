@@ -187,7 +187,10 @@ class Demonstrations:
         bits = np.unpackbits(packed, axis=1, count=math.prod(self.bev_shape))
         bev = torch.from_numpy(bits * np.uint8(255)).view(len(index), *self.bev_shape)
         size = [len(index)]
-        others = {name: self.tensors[name][index] for name in ("ego", "route", "objects") if name in self.tensors}
+        # Any: the fields of a tensorclass are not in its own signature.
+        others: dict[str, Any] = {
+            name: self.tensors[name][index] for name in ("ego", "route", "objects") if name in self.tensors
+        }
         observation = Observation(bev=bev, **others, batch_size=size)
         return Demonstration(observation=observation, trajectory=self.tensors["trajectory"][index], batch_size=size)
 

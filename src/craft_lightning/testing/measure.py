@@ -7,14 +7,14 @@ import torch
 
 from craft_lightning.policies.feasibility import Limits, feasible
 from craft_lightning.structures import CandidateSet, Context
-from craft_lightning.testing.subject import Subject
+from craft_lightning.testing.subject import Subject, leaves
 
 _ROWS = 4  # worlds beside each other in a rollout
 
 
 def decision_bytes(context: Context, stored: CandidateSet) -> int:
     """Return the bytes a state that a context [B] and stored candidates [B] take."""
-    tensors = [value for part in (context, stored.to_tensordict()) for value in part.values(True, True)]
+    tensors = [value for part in (context, stored.to_tensordict()) for value in leaves(part).values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // max(1, context.batch_size[0])
 
 

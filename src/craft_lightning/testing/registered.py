@@ -17,7 +17,7 @@ def registered_adapters() -> dict[str, type[PolicyAdapter]]:
     """
     modules = set(load_adapters())
     found = {}
-    for cls in _below(PolicyAdapter):
+    for cls in _below(PolicyAdapter):  # type: ignore[type-abstract]
         known = cls.__module__ in modules or f"{cls.__module__}.{cls.__qualname__}" in modules
         if known and not inspect.isabstract(cls):
             found[cls.__name__] = cls

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -149,7 +149,7 @@ class Subject:
         kept = candidates.clone(recurse=False)
         if not self.adapter.stores_geometry:
             kept.trajectories = None
-        return cast(CandidateSet, torch.stack(list(kept.clone().unbind(0))))
+        return cast(CandidateSet, torch.stack(cast("list[Tensor]", list(kept.clone().unbind(0)))))
 
     def subset(self, candidates: CandidateSet, count: int = 3) -> Tensor:
         """Return indices [B, k] of up to ``count`` valid candidates a state, in a random order."""
@@ -172,3 +172,8 @@ class Subject:
             with torch.no_grad():
                 for name, value in before.items():
                     named[name].copy_(value)
+
+
+def leaves(structure: Any) -> dict[Any, Tensor]:
+    """Return the tensors of a context, those of nested ones too, by their keys."""
+    return dict(structure.items(include_nested=True, leaves_only=True))

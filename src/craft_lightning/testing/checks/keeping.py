@@ -11,7 +11,7 @@ from craft_lightning.policies.checkpoint import load_policy, save_policy
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.testing.checks.registry import check, names
 from craft_lightning.testing.measure import decision_bytes
-from craft_lightning.testing.subject import Subject, require, violated
+from craft_lightning.testing.subject import Subject, leaves, require, violated
 
 
 @check("determinism")
@@ -26,7 +26,7 @@ def checkpoint(subject: Subject) -> None:
     twin = Subject(loaded, subject.observe, subject.states, subject.seed)
     twin.reset()
     again_context, again = twin.drive()
-    for key, value in context.items(include_nested=True, leaves_only=True):
+    for key, value in leaves(context).items():
         require(
             torch.equal(value, again_context[key]),
             f"after saving and loading context[{key!r}] differs; keep all state in parameters and buffers",

@@ -7,7 +7,7 @@ import torch
 from craft_lightning.conventions import TRACKER_SECONDS
 from craft_lightning.structures import CandidateSet, PlanSpec
 from craft_lightning.testing.checks.registry import check
-from craft_lightning.testing.subject import Subject, require
+from craft_lightning.testing.subject import Subject, leaves, require
 
 SUPPORTS = ("static", "filtered", "generated")
 FASTEST = 80.0  # m/s; a pose farther from the last one is no driving
@@ -56,7 +56,7 @@ def context(subject: Subject) -> None:
         tuple(found.batch_size) == (subject.states,),
         f"the context's batch_size is {list(found.batch_size)}; give [{subject.states}], one row a state",
     )
-    for key, value in found.items(include_nested=True, leaves_only=True):
+    for key, value in leaves(found).items():
         if value.is_floating_point():
             require(torch.isfinite(value), f"context[{key!r}] holds NaN or infinity")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from craft_lightning.structures import CandidateSet
 from craft_lightning.testing.checks.registry import check
-from craft_lightning.testing.subject import Subject, require, violated
+from craft_lightning.testing.subject import Subject, leaves, require, violated
 
 _ENCODED = 1e-2  # of a context and of a log-probability; stored contexts are rounded to half precision
 _SCORED = 1e-4
@@ -22,7 +22,7 @@ def determinism(subject: Subject) -> None:
     again_context, again = subject.drive()
     with torch.no_grad():
         subject.adapter.score(again_context, again)
-    for key, value in context.items(include_nested=True, leaves_only=True):
+    for key, value in leaves(context).items():
         require(_same(value, again_context[key]), f"context[{key!r}] differs between two calls of encode")
     for name in ("ids", "mask", "log_probs", "log_mass", "trajectories"):
         first, second = getattr(found, name), getattr(again, name)
@@ -70,7 +70,7 @@ def rows(subject: Subject) -> None:
         with torch.no_grad():
             alone = adapter.encode(observation[row : row + 1])
             single = adapter.propose(alone, noise=None if noise is None else noise[row : row + 1])
-        for key, value in context.items(include_nested=True, leaves_only=True):
+        for key, value in leaves(context).items():
             gap = (alone[key][0].double() - value[row].double()).abs()
             require(
                 gap <= _ENCODED * (1.0 + value[row].double().abs()),

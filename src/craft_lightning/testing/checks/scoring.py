@@ -1,9 +1,13 @@
 """What is scored: log-probabilities of stored candidates, in whole and by factors."""
 
-import torch
+from typing import cast
 
+import torch
+from torch import Tensor
+
+from craft_lightning.structures import Context
 from craft_lightning.testing.checks.registry import check
-from craft_lightning.testing.subject import Subject, require
+from craft_lightning.testing.subject import Subject, leaves, require
 
 RATIO = 1e-5  # of a log-probability, at the first scoring
 _TOLERANCE = 1e-4
@@ -47,7 +51,7 @@ def storage(subject: Subject) -> None:
     adapter = subject.adapter
     context, found = subject.driven
     kept = subject.stored(found)
-    rows = torch.stack(list(context.detach().clone().unbind(0)))
+    rows = cast(Context, torch.stack(cast("list[Tensor]", list(context.detach().clone().unbind(0)))))
     geometry = adapter.trajectories(kept).expand(subject.states, -1, -1, -1)
     require(
         geometry[found.mask] == adapter.trajectories(found).expand_as(geometry)[found.mask],
@@ -70,7 +74,7 @@ def live_context(subject: Subject) -> None:
     context, found = subject.driven
     adapter.set_trainable("all").eval()
     alive = adapter.encode(subject.observation())
-    for key, value in context.items(include_nested=True, leaves_only=True):
+    for key, value in leaves(context).items():
         require(
             torch.equal(alive[key].detach().float(), value.float()),
             f"context[{key!r}] holds other numbers with gradients than without; round in both cases alike",
