@@ -56,6 +56,10 @@ print(json.dumps(rates), flush=True)
 """
 
 
+def _short(kind: str) -> str:
+    return kind.removesuffix("_segmentation")
+
+
 def rigs() -> list[tuple[str, list[tuple[str, int, int, int]], list[str], float]]:
     """Return name, cameras (kind, width, height, number), other sensors and share of the ticks of every rig."""
     found: list[tuple[str, list[tuple[str, int, int, int]], list[str], float]] = [("no sensor", [], [], 1.0)]
@@ -63,7 +67,7 @@ def rigs() -> list[tuple[str, list[tuple[str, int, int, int]], list[str], float]
         for width, height in SIZES:
             for number in (1, 6):
                 if width < 1600 or (kind == "rgb" and number == 6):
-                    name = f"{number} x {kind} {width}x{height}"
+                    name = f"{number} x {_short(kind)} {width}x{height}"
                     found.append((name, [(kind, width, height, number)], [], 200.0 * 144 / (width * height) / number))
     found += [(other, [], [other], 0.5) for other in ("lidar.ray_cast", "lidar.ray_cast_semantic", "other.radar")]
     for width, height in SIZES[:2]:
@@ -101,7 +105,7 @@ def run(quick: bool) -> list:
     rows = []
     for name, cameras, others, _ in rigs():
         times, unit = _unit(name, cameras, others)
-        reference = name.replace(cameras[0][0], "rgb") if cameras and not others else "no sensor"
+        reference = name.replace(_short(cameras[0][0]), "rgb") if cameras and not others else "no sensor"
         rows.append(Row(f"sensors, {name}", times * rates[name], unit, reference, rates[name] / rates[reference]))
     return rows
 
