@@ -485,3 +485,14 @@ def test_routes_refuses_in_one_sentence(run, words, sentence):
 def test_benchmark_says_where_benchmarks_are(run, monkeypatch, tmp_path):
     monkeypatch.setattr(commands, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert "clone the repository" in refused(run, "benchmark", "--quick")
+
+
+def test_a_broken_file_among_the_adapters_is_left_out_and_named(monkeypatch, tmp_path):
+    from craft_lightning import adapters, plugins
+
+    (tmp_path / "half_written.py").write_text("class None:\n")
+    monkeypatch.setattr(adapters, "__path__", [str(tmp_path), *adapters.__path__])
+    with pytest.warns(UserWarning, match=r"half_written\.py is left out, it fails to import: SyntaxError"):
+        loaded = plugins.load_adapters()
+    assert "craft_lightning.adapters.vocabulary_scorer" in loaded
+    assert not any("half_written" in name for name in loaded)

@@ -108,6 +108,7 @@ def test_a_package_of_ones_own_passes_its_test_and_its_recipe_trains(tmp_path, m
     [
         (["My Planner", "--family", "vocabulary"], "NAME is 'My Planner'; give letters"),
         (["class", "--family", "vocabulary"], "NAME is 'class'"),
+        (["None", "--family", "vocabulary"], "NAME is 'None'"),
         (["9lives", "--family", "vocabulary"], "NAME is '9lives'"),
         (["Mine", "--family", "vocabulry"], "--family is 'vocabulry'; did you mean vocabulary?"),
         (["Mine", "--family", "zzz"], "families are: hierarchical"),

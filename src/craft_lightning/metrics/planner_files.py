@@ -86,6 +86,8 @@ def read_sub_scores(path: str | Path, kind: str | None = None) -> SubScoreTable:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise CraftError(f"{path} does not exist; correct the path") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CraftError(f"{path} cannot be read as a table: {getattr(error, 'strerror', None) or error}") from error
     if not rows:

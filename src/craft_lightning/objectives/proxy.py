@@ -62,6 +62,8 @@ class CounterfactualProxy(LossCallback):
         score_scale: float = 100.0,
     ) -> None:
         super().__init__(weight, name)
+        if not (horizon > 0.0 and abs(10.0 * horizon - round(10.0 * horizon)) < 1e-6):
+            raise CraftError(f"losses.{self.name}: horizon is {horizon} s; give a positive multiple of 0.1, such as 2")
         if score not in ("craft", "pdms", "epdms", "nuplan"):
             raise CraftError(f"losses.{self.name}: score is {score!r}; use 'craft', 'pdms', 'epdms' or 'nuplan'")
         if not score_scale > 0.0:

@@ -106,13 +106,15 @@ class PolicyAdapter(nn.Module, ABC):
         """
 
     def require_observed(self, fields: Collection[str]) -> None:
-        """Refuse worlds whose observations have not what the policy is given; asked before any world is started.
+        """Refuse to drive in worlds that cannot give what the policy needs, or before it has its table.
+
+        Asked before any world is started.
 
         Args:
             fields: fields of an ``Observation`` that the worlds fill.
 
         Raises:
-            CraftError: something is missing.
+            CraftError: something is missing: a field, or the vocabulary or grid that plans are taken from.
 
         """
 

@@ -1,6 +1,7 @@
 """The family of policies that choose a path and then a speed profile on it: pi(path) pi(speed | path)."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any, Self
 
 import torch
@@ -213,9 +214,16 @@ class HierarchicalPolicy(PolicyAdapter):
             raise CraftError("the candidates have lost the ego's speed (latent), without which ids say no trajectory")
         return candidates.latent
 
+    def require_observed(self, fields: Collection[str]) -> None:
+        """Refuse to drive without a grid of plans."""
+        super().require_observed(fields)
+        self._require_grid()
+
     def _require_grid(self) -> None:
         if self.vocabulary_hash is None:
-            raise CraftError(f"{type(self).__name__} has no plan grid yet; load a checkpoint or call prepare")
+            raise CraftError(
+                f"{type(self).__name__} has no plan grid yet; set model.checkpoint, or pre-train it first (prepare)"
+            )
 
     def _grid_changed(self) -> None:
         paths, speeds = self.path_table.detach(), self.speed_table.detach()

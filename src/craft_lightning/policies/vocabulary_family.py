@@ -1,6 +1,7 @@
 """The family of policies that score a fixed vocabulary of trajectories: one factor, one softmax."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -250,6 +251,11 @@ class VocabularyPolicy(PolicyAdapter):
         if flat.numel() and not (int(flat.min()) >= 0 and int(flat.max()) < len(self.table)):
             raise CraftError(f"an id of the support lies outside 0..{len(self.table) - 1}; it is of another vocabulary")
         return flat
+
+    def require_observed(self, fields: Collection[str]) -> None:
+        """Refuse to drive without a vocabulary."""
+        super().require_observed(fields)
+        self._require_vocabulary()
 
     def _require_vocabulary(self) -> None:
         if self.vocabulary_hash is None:

@@ -100,7 +100,8 @@ def _names(name: str) -> tuple[str, str]:
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
     module = re.sub(r"[-_]+", "_", parts).strip("_")
     class_name = name if re.fullmatch(r"[A-Z]\w*", name) else "".join(part.capitalize() for part in module.split("_"))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", module) or keyword.iskeyword(module) or module == "craft_lightning":
+    taken = module == "craft_lightning" or keyword.iskeyword(module) or keyword.iskeyword(class_name)
+    if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", module):
         raise CraftError(f"NAME is '{name}'; give letters, digits and underscores, such as MyPlanner or my_planner")
     return class_name, module
 

@@ -178,6 +178,15 @@ def _understood(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CraftError(f"{what} cannot be read as an image-text-to-text model ({first})") from error
