@@ -87,7 +87,7 @@ def test_mistakes_end_in_one_sentence(table, capsys, tmp_path):
     assert "rename Lane_keeping" in mistake(capsys, table(V2.replace("lane_keeping", "Lane_keeping")))
     assert "holds no known sub-scores" in mistake(capsys, table("a,b\n1,2\n"))
     assert "has no rows" in mistake(capsys, table("a,b\n"))
-    assert "cannot be read" in mistake(capsys, tmp_path / "nothing.csv")
+    assert "does not exist" in mistake(capsys, tmp_path / "nothing.csv")
     assert "is 'one'; give a number" in mistake(capsys, table(V2.replace("aa,1", "aa,one")))
     assert "lie between 0 and 1" in mistake(capsys, table(V2.replace("0.8", "80")))
     assert "number of cells" in mistake(capsys, table(V2.replace("aa,1,1", "aa,1")))
