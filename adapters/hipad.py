@@ -9,7 +9,7 @@ from torch import Tensor
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits, plan_ids
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
     path_to_poses,
@@ -79,17 +79,7 @@ CARD = ModelCard(
     environment="Python 3.8, torch 1.13, mmcv-full 1.7.1, mmdet 2.28.2, flash-attn 2.7.0, a compiled CUDA operator",
     beside="bridge",
     temporal=True,
-    cameras=tuple(
-        Camera(name, 1600, 900)
-        for name in (
-            "CAM_FRONT",
-            "CAM_FRONT_LEFT",
-            "CAM_FRONT_RIGHT",
-            "CAM_BACK",
-            "CAM_BACK_LEFT",
-            "CAM_BACK_RIGHT",
-        )
-    ),
+    cameras=BENCH2DRIVE_CAMERAS,
     notes=(
         "The released mode is the best of the 2 m path logits; the collision veto acts on bands alone, since that of "
         "modes is written to another group's logits.",

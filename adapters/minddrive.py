@@ -10,7 +10,7 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits
 from craft_lightning.policies.released.around import log_prior, zero_linear
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
     ModelFrame,
@@ -71,17 +71,7 @@ CARD = ModelCard(
     environment="Python 3.8, a vendored mmcv with CUDA operators, flash-attn, transformers 4.45, peft 0.12",
     beside="bridge",
     temporal=True,
-    cameras=tuple(
-        Camera(name, 1600, 900)
-        for name in (
-            "CAM_FRONT",
-            "CAM_FRONT_LEFT",
-            "CAM_FRONT_RIGHT",
-            "CAM_BACK",
-            "CAM_BACK_LEFT",
-            "CAM_BACK_RIGHT",
-        )
-    ),
+    cameras=BENCH2DRIVE_CAMERAS,
     notes=(
         "What is trained here is a new layer on the hidden state at the action slot, added to the seven logits. Their "
         "own fine-tuning trains LoRA (decision_expert) of the language model, which a bridge has no gradients for.",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.released.around import zero_linear
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
 from craft_lightning.policies.released.listed import ListedPolicy
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
@@ -49,17 +49,7 @@ CARD = ModelCard(
     environment="mmcv-full 1.7.1, mmdet 2.28.2, torch 2.0.1, a compiled CUDA operator",
     beside="bridge",
     temporal=True,
-    cameras=tuple(
-        Camera(name, 1600, 900)
-        for name in (
-            "CAM_FRONT",
-            "CAM_FRONT_LEFT",
-            "CAM_FRONT_RIGHT",
-            "CAM_BACK",
-            "CAM_BACK_LEFT",
-            "CAM_BACK_RIGHT",
-        )
-    ),
+    cameras=BENCH2DRIVE_CAMERAS,
     notes=(
         "Only the first half second of a plan's speed is driven before the next plan; scoring looks at all of it.",
         "What is trained is a new head added to the released logits. The factory answers features, traj_cls, plans "

@@ -19,17 +19,7 @@ def load_adapters() -> list[str]:
         Dotted names of what was imported.
 
     """
-    loaded = []
-    package = importlib.import_module(ADAPTERS)
-    for module in pkgutil.iter_modules(package.__path__):
-        name = f"{ADAPTERS}.{module.name}"
-        try:
-            importlib.import_module(name)
-        except Exception as error:  # a half-written file must not take every recipe with it
-            file = getattr(module.module_finder, "path", ADAPTERS) + f"/{module.name}.py"
-            warnings.warn(f"{file} is left out, it fails to import: {error!r}", stacklevel=2)
-        else:
-            loaded.append(name)
+    loaded = load_modules(importlib.import_module(ADAPTERS), skip_broken=True)
     for entry in entry_points(group=ADAPTERS):
         try:
             entry.load()
@@ -41,9 +31,25 @@ def load_adapters() -> list[str]:
     return loaded
 
 
-def load_modules(package: ModuleType) -> list[str]:
-    """Import the modules that lie directly in a package and return their dotted names."""
-    names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
-    for name in names:
-        importlib.import_module(name)
-    return names
+def load_modules(package: ModuleType, skip_broken: bool = False) -> list[str]:
+    """Import the modules that lie directly in a package and return their dotted names.
+
+    Args:
+        package: the package.
+        skip_broken: name a module that fails to import in a warning and leave it out, so that a half-written file does
+            not take the others with it.
+
+    """
+    loaded = []
+    for module in pkgutil.iter_modules(package.__path__):
+        name = f"{package.__name__}.{module.name}"
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            if not skip_broken:
+                raise
+            file = f"{getattr(module.module_finder, 'path', package.__name__)}/{module.name}.py"
+            warnings.warn(f"{file} is left out, it fails to import: {error!r}", stacklevel=3)
+        else:
+            loaded.append(name)
+    return loaded

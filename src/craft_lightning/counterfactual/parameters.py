@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from craft_lightning.conventions import EVENTS
+from craft_lightning.conventions import EVENTS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
 
 # Columns of Rollout.flags: the events of an executed decision that a virtual rollout can have too.
@@ -194,3 +194,16 @@ class DecayParameters:
     def as_array(self) -> np.ndarray:
         """The fields as float32 [8], in their order, for kernels."""
         return np.array([getattr(self, field.name) for field in dataclasses.fields(self)], dtype=np.float32)
+
+
+def rollout_steps(horizon: float) -> int:
+    """Return how many tracker steps a horizon in seconds has.
+
+    Raises:
+        CraftError: the horizon is not a positive multiple of a step.
+
+    """
+    steps = round(horizon / TRACKER_SECONDS) if math.isfinite(horizon) else 0
+    if steps < 1 or abs(steps * TRACKER_SECONDS - horizon) > 1e-6:
+        raise CraftError(f"horizon is {horizon} s: give a positive multiple of {TRACKER_SECONDS} s, such as 2, 3 or 4.")
+    return steps

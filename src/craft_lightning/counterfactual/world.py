@@ -15,7 +15,7 @@ from craft_lightning.counterfactual import cpu, cuda, reference
 from craft_lightning.counterfactual.grids import GridArrays, grid_frames
 from craft_lightning.counterfactual.inputs import check_candidates, check_grids, check_scene
 from craft_lightning.counterfactual.lanes import LANES
-from craft_lightning.counterfactual.parameters import FLAGS, DecayParameters, RewardParameters
+from craft_lightning.counterfactual.parameters import FLAGS, DecayParameters, RewardParameters, rollout_steps
 from craft_lightning.counterfactual.rollout import Rollout
 from craft_lightning.errors import CraftError
 from craft_lightning.structures import Scene
@@ -63,11 +63,7 @@ class CounterfactualWorld:
         backend: Backend = "auto",
         threads: int | None = None,
     ) -> None:
-        self.steps = round(horizon / TRACKER_SECONDS)
-        if self.steps < 1 or abs(self.steps * TRACKER_SECONDS - horizon) > 1e-6:
-            raise CraftError(
-                f"horizon is {horizon} s: give a positive multiple of {TRACKER_SECONDS} s, such as 2, 3 or 4."
-            )
+        self.steps = rollout_steps(horizon)
         if backend not in ("auto", "numba", "torch", "cuda"):
             raise CraftError(f"backend is {backend!r}: give auto, numba, torch or cuda.")
         self.horizon = horizon

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from craft_lightning.control import BicycleParameters, TrackerParameters
 from craft_lightning.counterfactual.advantage import explained_variance, group_advantage
-from craft_lightning.counterfactual.parameters import DecayParameters, RewardParameters
+from craft_lightning.counterfactual.parameters import DecayParameters, RewardParameters, rollout_steps
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.base import Learner, LossCallback, require_finite
 from craft_lightning.objectives.functional import expected_advantage_loss
@@ -62,8 +62,10 @@ class CounterfactualProxy(LossCallback):
         score_scale: float = 100.0,
     ) -> None:
         super().__init__(weight, name)
-        if not (horizon > 0.0 and abs(10.0 * horizon - round(10.0 * horizon)) < 1e-6):
-            raise CraftError(f"losses.{self.name}: horizon is {horizon} s; give a positive multiple of 0.1, such as 2")
+        try:
+            rollout_steps(horizon)  # the world, which checks it too, is made only after a collection
+        except CraftError as error:
+            raise CraftError(f"losses.{self.name}: {error}") from error
         if score not in ("craft", "pdms", "epdms", "nuplan"):
             raise CraftError(f"losses.{self.name}: score is {score!r}; use 'craft', 'pdms', 'epdms' or 'nuplan'")
         if not score_scale > 0.0:

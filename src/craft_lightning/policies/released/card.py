@@ -30,6 +30,13 @@ class Camera:
     yaw: float | None = None
 
 
+BENCH2DRIVE_CAMERAS = tuple(
+    Camera(name, 1600, 900)
+    for name in ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
+)
+"""The six cameras round the car that Bench2Drive's agents look through."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelInput:
     """One tensor that the policy is given.
