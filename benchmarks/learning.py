@@ -78,20 +78,21 @@ def summary(folders: dict[int, Path]) -> tuple[Table, dict[str, object]]:
     table.add_row("pre-trained", *(f"{column.mean():.1f}" for column in base.values()))
     for seed, folder in folders.items():
         found = {name: paired_interval(base[name], values(folder, AFTER, name)) for name in MEASURES}
-        table.add_row(str(seed), *(_cell(interval) for interval in found.values()))
+        table.add_row(str(seed), *(cell(interval) for interval in found.values()))
         document[str(seed)] = {name: vars(interval) for name, interval in found.items()}
     together = {}
     for name in MEASURES:
         rows = [values(folder, AFTER, name) - base[name] for folder in folders.values()]
         together[name] = nested_interval(np.stack(rows))
     table.add_section()
-    table.add_row("all", *(_cell(interval) for interval in together.values()))
+    table.add_row("all", *(cell(interval) for interval in together.values()))
     document["all"] = {name: vars(interval) for name, interval in together.items()}
     document["pretrained"] = {name: float(column.mean()) for name, column in base.items()}
     return table, document
 
 
-def _cell(interval: PairedInterval) -> str:
+def cell(interval: PairedInterval) -> str:
+    """Return one interval as a cell of a table."""
     verdict = "" if interval.significant else " no difference"
     return f"{interval.difference:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]{verdict}"
 
