@@ -112,10 +112,12 @@ class Route:
 
         """
         s = np.asarray(s, np.float64)
-        inside = np.clip(s, 0.0, self.length)
+        inside = np.minimum(np.maximum(s, 0.0), self.length)
         xs, ys, headings = self._columns
         heading = np.interp(inside, self.s, headings)
         beyond = s - inside
         x = np.interp(inside, self.s, xs) + beyond * np.cos(heading)
         y = np.interp(inside, self.s, ys) + beyond * np.sin(heading)
-        return np.stack([x, y, heading], axis=-1)
+        found = np.empty((*s.shape, 3))
+        found[..., 0], found[..., 1], found[..., 2] = x, y, heading
+        return found

@@ -204,9 +204,8 @@ def path_clear(view: WorldView, progress: RouteProgress, reach: float = 12.0, ma
     rows = view.others
     if not len(rows):
         return True
-    gap_x, gap_y = view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego]
     ego_length, ego_width = float(view.length[view.ego]), float(view.width[view.ego])
-    near = rows[np.hypot(gap_x, gap_y) < reach + ego_length + 3.0]
+    near = rows[view.gaps < reach + ego_length + 3.0]
     if not len(near):
         return True
     path = progress.ahead(np.arange(0.0, reach + 0.5 * ego_length, 0.5))

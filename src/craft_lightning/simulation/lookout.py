@@ -84,7 +84,7 @@ def until_touching(view: WorldView) -> list[tuple[float, int]]:
     if not len(rows):
         return []
     half = 0.5 * np.hypot(view.length, view.width)
-    gap = np.hypot(view.x[rows] - view.x[ego], view.y[rows] - view.y[ego]) - half[rows] - half[ego] - _TOUCH_MARGIN
+    gap = view.gaps - half[rows] - half[ego] - _TOUCH_MARGIN
     speed = np.hypot(view.vx, view.vy)
     closing = speed[rows] + speed[ego] + _DRIFT
     seconds = (np.sqrt(closing**2 + 2.0 * _SPEEDING_UP * np.maximum(gap, 0.0)) - closing) / _SPEEDING_UP

@@ -31,8 +31,15 @@ if TYPE_CHECKING:
     from craft_lightning.roads.raster import StaticRaster
 
 _CHANNEL = {name: index for index, name in enumerate(BEV_CHANNELS)}
+_CHANNEL_OF_KIND = {
+    **dict.fromkeys((AGENT_VEHICLE, AGENT_CYCLIST, AGENT_STATIC), _CHANNEL["vehicle"]),
+    AGENT_WALKER: _CHANNEL["walker"],
+}
 _HALF_SIDE = 0.5 * BEV_CELLS * BEV_METRES_PER_CELL
 _REACH = math.hypot(max(BEV_METRES_AHEAD, BEV_CELLS * BEV_METRES_PER_CELL - BEV_METRES_AHEAD), _HALF_SIDE)
+_FIRST_CELL = np.array([_HALF_SIDE, BEV_METRES_AHEAD])
+_AHEAD = np.arange(0.0, _REACH + 2.0, 1.0)
+_ROUTE_AHEAD = np.arange(ROUTE_FEATURE_POINTS) * ROUTE_FEATURE_SPACING
 # Drawing coordinates carry 4 fractional bits, so that boxes move smoothly over the cells.
 _SHIFT = 4
 _PEN = 2  # OpenCV paints three cells for it: routes and stop lines are 1.5 m wide
@@ -45,14 +52,15 @@ def to_ego(points: np.ndarray, pose: tuple[float, float, float]) -> np.ndarray:
     x, y, yaw = pose
     cos, sin = math.cos(yaw), math.sin(yaw)
     gap_x, gap_y = points[..., 0] - x, points[..., 1] - y
-    return np.stack([gap_x * cos + gap_y * sin, gap_y * cos - gap_x * sin], -1)
+    turned = np.empty(points.shape)
+    np.add(gap_x * cos, gap_y * sin, out=turned[..., 0])
+    np.subtract(gap_y * cos, gap_x * sin, out=turned[..., 1])
+    return turned
 
 
 def bev_cells(points: np.ndarray) -> np.ndarray:
     """Return ego-frame points [..., 2] (metres) as (column, row) of the raster; cell centres are whole numbers."""
-    column = (_HALF_SIDE - points[..., 1]) / BEV_METRES_PER_CELL - 0.5
-    row = (BEV_METRES_AHEAD - points[..., 0]) / BEV_METRES_PER_CELL - 0.5
-    return np.stack([column, row], -1)
+    return (_FIRST_CELL - points[..., ::-1]) / BEV_METRES_PER_CELL - 0.5
 
 
 class BirdsEye:
@@ -70,15 +78,13 @@ class BirdsEye:
     def __init__(self, raster: "StaticRaster") -> None:
         self.raster = raster
 
-    def draw(self, view: WorldView, progress: RouteProgress, lines: RouteLines) -> np.ndarray:
-        """Return the raster of one full view."""
+    def draw(self, view: WorldView, progress: RouteProgress, ends: np.ndarray) -> np.ndarray:
+        """Return the raster of one full view; ``ends`` are those of the ``closed_lines``."""
         pose = view.ego_pose
         image = np.zeros((len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS), np.uint8)
-        image[[_CHANNEL["drivable"], _CHANNEL["lane_marking"]]] = self.raster.crop(*pose)
-        along = np.arange(0.0, _REACH + 2.0, 1.0)
-        _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(along), pose)[None])
+        image[_CHANNEL["drivable"]], image[_CHANNEL["lane_marking"]] = self.raster.crop(*pose)
+        _polylines(image[_CHANNEL["route"]], to_ego(progress.ahead(_AHEAD), pose)[None])
         self._draw_agents(image, view, pose)
-        ends = closed_lines(view, lines)
         if len(ends):
             near = np.hypot(ends[..., 0], ends[..., 1]).min(1) < _REACH
             _polylines(image[_CHANNEL["stop_line_red"]], ends[near])
@@ -86,18 +92,16 @@ class BirdsEye:
 
     def _draw_agents(self, image: np.ndarray, view: WorldView, pose: tuple[float, float, float]) -> None:
         rows = view.others
-        gap = np.hypot(view.x[rows] - pose[0], view.y[rows] - pose[1])
-        rows = rows[gap < _REACH + 0.5 * np.maximum(view.length[rows], view.width[rows])]
+        rows = rows[view.gaps < _REACH + 0.5 * np.maximum(view.length[rows], view.width[rows])]
         if not len(rows):
             return
         length, width = np.maximum(view.length[rows], _SMALLEST_METRES), np.maximum(view.width[rows], _SMALLEST_METRES)
         corners = box_corners(view.x[rows], view.y[rows], view.yaw[rows], length, width)
         cells = _fixed_point(bev_cells(to_ego(corners, pose)))
-        vehicles = np.isin(view.kind[rows], (AGENT_VEHICLE, AGENT_CYCLIST, AGENT_STATIC))
-        walkers = view.kind[rows] == AGENT_WALKER
-        for channel, chosen in (("vehicle", vehicles), ("walker", walkers)):
-            for polygon in cells[chosen]:
-                cv2.fillConvexPoly(image[_CHANNEL[channel]], polygon, 255, shift=_SHIFT)
+        for kind, polygon in zip(view.kind[rows].tolist(), cells, strict=True):
+            channel = _CHANNEL_OF_KIND.get(kind)
+            if channel is not None:
+                cv2.fillConvexPoly(image[channel], polygon, 255, shift=_SHIFT)
 
 
 def _fixed_point(cells: np.ndarray) -> np.ndarray:
@@ -117,17 +121,15 @@ def closed_lines(view: WorldView, lines: RouteLines) -> np.ndarray:
 
 def agent_rows(view: WorldView, most: int = MAX_AGENTS) -> np.ndarray:
     """Return the rows of a view that are not the ego, nearest to it first, at most ``most``."""
-    rows = view.others
-    gap = np.hypot(view.x[rows] - view.x[view.ego], view.y[rows] - view.y[view.ego])
-    return rows[np.argsort(gap, kind="stable")[:most]]
+    return view.nearest[:most]
 
 
-def visible_objects(view: WorldView, lines: RouteLines) -> np.ndarray:
+def visible_objects(view: WorldView, ends: np.ndarray) -> np.ndarray:
     """Return what a policy without a raster sees: the nearest road users, then the nearest closed stop lines.
 
     Args:
         view: a full view.
-        lines: the route's stop lines.
+        ends: [n, 2, 2] as ``closed_lines`` answers.
 
     Returns:
         [24, 7] float32 with the columns OBJECT_FEATURES in the ego frame: MAX_OBJECTS rows of road users (kind
@@ -137,11 +139,12 @@ def visible_objects(view: WorldView, lines: RouteLines) -> np.ndarray:
     """
     objects = np.zeros((MAX_OBJECTS + MAX_CLOSED_LINES, len(OBJECT_FEATURES)), np.float32)
     rows = agent_rows(view, MAX_OBJECTS)
-    place = to_ego(np.stack([view.x[rows], view.y[rows]], -1), view.ego_pose)
-    yaw = _wrapped(view.yaw[rows] - view.yaw[view.ego])
-    road_users = (place[:, 0], place[:, 1], yaw, view.speed[rows], view.length[rows], view.width[rows], view.kind[rows])
-    objects[: len(rows)] = np.stack(road_users, -1)
-    ends = closed_lines(view, lines)
+    seen = objects[: len(rows)]
+    seen[:, :3] = view.around[:, : len(rows)].T
+    for column, values in enumerate((view.speed, view.length, view.width, view.kind), 3):
+        seen[:, column] = values[rows]
+    if not len(ends):
+        return objects
     middle = ends.mean(1)
     nearest = np.argsort(np.hypot(middle[:, 0], middle[:, 1]), kind="stable")[:MAX_CLOSED_LINES]
     across = ends[nearest, 0] - ends[nearest, 1]  # the first end is the left one
@@ -177,11 +180,11 @@ def observe(
     row = view.ego
     limit = float(progress.route.speed_limit[progress.index])
     ego = np.array([view.speed[row], view.acceleration[row], view.yaw_rate[row], steer, limit], np.float32)
-    ahead = progress.ahead(np.arange(ROUTE_FEATURE_POINTS) * ROUTE_FEATURE_SPACING)
-    route = to_ego(ahead, view.ego_pose).astype(np.float32)
+    route = to_ego(progress.ahead(_ROUTE_AHEAD), view.ego_pose).astype(np.float32)
+    ends = closed_lines(view, lines)
     return {
-        "bev": bird.draw(view, progress, lines),
+        "bev": bird.draw(view, progress, ends),
         "ego": ego,
         "route": route,
-        "objects": visible_objects(view, lines),
+        "objects": visible_objects(view, ends),
     }

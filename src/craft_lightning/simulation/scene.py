@@ -24,6 +24,7 @@ from craft_lightning.simulation.view import LIGHT_RED, WorldView
 if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
 
+_ROUTE = np.arange(ROUTE_POINTS) - ROUTE_BEHIND  # metres along the route
 _LINES_BEHIND, _LINES_AHEAD = 10.0, 100.0  # metres along the route
 
 
@@ -67,7 +68,7 @@ class SceneReader:
         pose = view.ego_pose
         agents, kind, junction = self._agents(view)
         stop_lines, stop_kind = self._stop_lines(view, progress)
-        route = to_ego(progress.ahead(np.arange(ROUTE_POINTS) - ROUTE_BEHIND), pose)
+        route = to_ego(progress.ahead(_ROUTE), pose)
         motion = [view.speed[ego], view.acceleration[ego], view.yaw_rate[ego], steer]
         return {
             "town": np.array(self.town_index, np.int64),
@@ -90,21 +91,10 @@ class SceneReader:
         junction = np.zeros(MAX_AGENTS, bool)
         rows = agent_rows(view)
         count = len(rows)
-        place = to_ego(np.stack([view.x[rows], view.y[rows]], -1), view.ego_pose)
-        turn = view.yaw[rows] - view.yaw[view.ego]
-        agents[:count] = np.stack(
-            [
-                place[:, 0],
-                place[:, 1],
-                np.arctan2(np.sin(turn), np.cos(turn)),
-                view.speed[rows],
-                view.length[rows],
-                view.width[rows],
-                view.acceleration[rows],
-                view.yaw_rate[rows],
-            ],
-            -1,
-        )
+        near = agents[:count]
+        near[:, :3] = view.around[:, :count].T
+        for column, values in enumerate((view.speed, view.length, view.width, view.acceleration, view.yaw_rate), 3):
+            near[:, column] = values[rows]
         kind[:count] = view.kind[rows]
         junction[:count] = self.probe.junction(view.x[rows], view.y[rows])
         return agents, kind, junction
@@ -112,14 +102,16 @@ class SceneReader:
     def _stop_lines(self, view: WorldView, progress: RouteProgress) -> tuple[np.ndarray, np.ndarray]:
         """Return lines in force [L, 4] (red now, or a stop sign) along the route, nearest first, and kinds [L]."""
         lines = self.lines
+        stop_lines = np.zeros((MAX_STOP_LINES, 4), np.float32)
+        stop_kind = np.full(MAX_STOP_LINES, LINE_NONE, np.int64)
+        if not len(self._signs) and not len(lines):
+            return stop_lines, stop_kind
         red = np.array([state == LIGHT_RED for state in lines.states(view.signals)], bool)
         xy = np.concatenate([lines.xy[red], self._signs])
         along = np.concatenate([lines.s[red], self._sign_s]) - progress.s
         kinds = np.repeat([LINE_RED, LINE_STOP_SIGN], [int(red.sum()), len(self._signs)])
         chosen = np.flatnonzero((along > -_LINES_BEHIND) & (along < _LINES_AHEAD))
         chosen = chosen[np.argsort(np.abs(along[chosen]), kind="stable")[:MAX_STOP_LINES]]
-        stop_lines = np.zeros((MAX_STOP_LINES, 4), np.float32)
-        stop_kind = np.full(MAX_STOP_LINES, LINE_NONE, np.int64)
         ends = to_ego(xy[chosen].reshape(-1, 2, 2), view.ego_pose)
         stop_lines[: len(chosen)] = ends.reshape(-1, 4)
         stop_kind[: len(chosen)] = kinds[chosen]

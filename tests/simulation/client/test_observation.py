@@ -14,7 +14,7 @@ from craft_lightning.conventions import (
 )
 from craft_lightning.roads.raster import StaticRaster
 from craft_lightning.simulation.criteria_lights import route_lines
-from craft_lightning.simulation.observation import BirdsEye, bev_cells, observe, to_ego, visible_objects
+from craft_lightning.simulation.observation import BirdsEye, bev_cells, closed_lines, observe, to_ego, visible_objects
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED, LIGHT_YELLOW
 
@@ -38,7 +38,7 @@ def draw(raster, road_network, straight_route, make_view):
         progress = RouteProgress(straight_route)
         for x in np.arange(0.0, view.x[0] + 0.1, 1.0):
             progress.update(x, -1.75)
-        return BirdsEye(raster).draw(view, progress, route_lines(road_network, straight_route))
+        return BirdsEye(raster).draw(view, progress, closed_lines(view, route_lines(road_network, straight_route)))
 
     return draw
 
@@ -148,7 +148,7 @@ def test_objects_are_the_nearest_road_users_and_the_closed_lines(road_network, s
     walker = (25.0, -5.0, math.pi / 2, 1.0, AGENT_WALKER, 0.4, 0.5)
     ego = (20.0, -0.75, 0.1, 5.0)
     view = make_view(ego, *others, walker, signals={"s1": LIGHT_YELLOW, "s2": LIGHT_GREEN})
-    objects = visible_objects(view, route_lines(road_network, straight_route))
+    objects = visible_objects(view, closed_lines(view, route_lines(road_network, straight_route)))
     assert objects.shape == (MAX_OBJECTS + MAX_CLOSED_LINES, len(OBJECT_FEATURES))
     assert objects.dtype == np.float32
     turn = np.array([[math.cos(0.1), math.sin(0.1)], [-math.sin(0.1), math.cos(0.1)]])
@@ -165,4 +165,4 @@ def test_objects_are_the_nearest_road_users_and_the_closed_lines(road_network, s
 
 def test_an_empty_road_has_no_objects(road_network, straight_route, make_view):
     view = make_view((20.0, -0.75, 0.1, 5.0), signals={"s1": LIGHT_GREEN})
-    assert not visible_objects(view, route_lines(road_network, straight_route)).any()
+    assert not visible_objects(view, closed_lines(view, route_lines(road_network, straight_route))).any()
