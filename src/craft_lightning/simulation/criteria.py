@@ -9,7 +9,7 @@ import numpy as np
 from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.simulation.criteria_collision import CollisionCriterion, Contact, LeaderboardCollisions
-from craft_lightning.simulation.criteria_lanes import LaneCriteria
+from craft_lightning.simulation.criteria_lanes import LaneCriteria, LaneFlags
 from craft_lightning.simulation.criteria_lights import LightCriteria, RouteLines
 from craft_lightning.simulation.criteria_outside import LaneTable, OutsideRouteLanes
 from craft_lightning.simulation.criteria_parameters import VERDICTS, CriteriaParameters
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Criteria", "CriteriaParameters", "Incident"]
 
 _COLUMN = {name: column for column, name in enumerate(EVENTS)}
+_LASTING = LaneFlags._fields[:4]  # faults that go on for a while, all of them events
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +144,9 @@ class Criteria:
         flags = np.zeros(len(EVENTS), bool)
 
         lanes = self.lanes.update(pose, length, width, self.progress.distance)
-        for name in ("offroad", "offroute", "emergency_lane", "opposite_lane"):
-            flags[_COLUMN[name]] = getattr(lanes, name)
+        lasting = [name for name, here in zip(_LASTING, lanes, strict=False) if here]
+        for name in lasting:
+            flags[_COLUMN[name]] = True
         if self.outside is not None:
             self.outside.update(x, y, yaw, self.wrong_way_permitted)
         elif lanes.outside:
@@ -152,31 +154,33 @@ class Criteria:
         self.speeds.update(x, y, speed, background)
 
         lights = self.lights.update(pose, length, speed, self.progress.s, view.signals, now, clear)
-        flags[_COLUMN["red_light"]] = lights.red_light
-        flags[_COLUMN["stop_zone"]] = lights.stop_zone
-        flags[_COLUMN["go_zone"]] = lights.go_zone
+        if lights.stop_zone:
+            flags[_COLUMN["stop_zone"]] = True
+        if lights.go_zone:
+            flags[_COLUMN["go_zone"]] = True
         if lights.red_light:
+            flags[_COLUMN["red_light"]] = True
             self._count("red_light", x, y, lights.signal)
         if self.stops.update(x, y, yaw, speed):
             flags[_COLUMN["stop_sign"]] = True
             self._count("stop_sign", x, y)
 
+        collided = False
         for collision in self.collisions.update(contacts, x, y, self._speed, now):
-            flags[_COLUMN["collision"]] = True
+            flags[_COLUMN["collision"]] = collided = True
             self._count(f"collisions_{collision.category}", x, y, collision.contact.other_type)
         self._speed = speed
-        self._note_beginnings(flags, x, y)
-        self._end(now, speed, bool(flags[_COLUMN["collision"]]), x, y)
+        if lasting or self._before:
+            self._note_beginnings(set(lasting), x, y)
+        self._end(now, speed, collided, x, y)
         return flags
 
     def _count(self, kind: str, x: float, y: float, actor: str = "") -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.incidents.append(Incident(kind, self.time, x, y, actor))
 
-    def _note_beginnings(self, flags: np.ndarray, x: float, y: float) -> None:
+    def _note_beginnings(self, lasting: set[str], x: float, y: float) -> None:
         """Note where a lasting fault begins, once."""
-        names = ("offroad", "offroute", "emergency_lane", "opposite_lane")
-        lasting = {name for name in names if flags[_COLUMN[name]]}
         self.incidents.extend(Incident(name, self.time, x, y) for name in sorted(lasting - self._before))
         self._before = lasting
 

@@ -1,8 +1,7 @@
 """Where the ego is on the road: off the drivable area, off the route, on a shoulder, against the traffic."""
 
-import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 _DRIVING, _SHOULDER = 1, 2  # RoadGrid.lane_kind
 
 
-@dataclasses.dataclass(frozen=True)
-class LaneFlags:
+class LaneFlags(NamedTuple):
     """What one tick shows about the ego and the lanes; definitions in :class:`LaneCriteria`."""
 
     offroad: bool

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -104,8 +104,7 @@ def route_lines(network: "RoadNetwork", route: "Route") -> RouteLines:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class LightFlags:
+class LightFlags(NamedTuple):
     """What one tick shows about lights; ``signal`` is the light that was run, "" where none was."""
 
     red_light: bool

@@ -281,7 +281,7 @@ class RouteEpisode:
         wheelbase = wheelbase_of(self._ego, length)
         probe = self.criteria.lanes.probe
         self._scene = SceneReader(place.index, probe, route, lines, self._zones, wheelbase)
-        self._expert = Expert(self.network, route, zones=self._zones)
+        self._expert = None  # made when it is first asked
         self._look()
         self.criteria.progress.update(*self.view.ego_pose[:2])
         return self._result(np.zeros(len(EVENTS), bool), 0)
@@ -441,8 +441,10 @@ class RouteEpisode:
         return self._plan
 
     def _expert_plan(self) -> np.ndarray:
-        if self._expert is None:
+        if self.spec is None:
             raise CraftError("the episode has not begun; call reset before expert_step")
+        if self._expert is None:
+            self._expert = Expert(self.network, self.route, zones=self._zones)
         return self._expert.plan(self.view, self.intentions()).astype(np.float32)
 
     def intentions(self) -> dict[int, Intention]:

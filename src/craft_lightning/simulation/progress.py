@@ -45,6 +45,7 @@ class RouteProgress:
         self.route = route
         self._deviation, self._far, self._far_share, self._far_along_route = deviation, far, far_share, far_along_route
         self.along = np.asarray(route.s, np.float64)
+        self._along: list[float] = self.along.tolist()
         self._points = np.asarray(route.xy).tolist()  # scalar reads in the hot loop
         headings = np.asarray(route.heading).tolist()
         self._forward = [(math.cos(heading), math.sin(heading)) for heading in headings]
@@ -69,7 +70,7 @@ class RouteProgress:
     @property
     def deviated(self) -> bool:
         """Whether the route is lost: > 30 m away, or > 30 % of the route driven at > 15 m (leaderboard InRoute)."""
-        return self.distance > self._deviation or self.far > self._far_share * float(self.along[-1])
+        return self.distance > self._deviation or self.far > self._far_share * self._along[-1]
 
     def update(self, x: float, y: float) -> None:
         """Take the ego's new place, world frame, metres."""
@@ -95,8 +96,8 @@ class RouteProgress:
                 self.completed_index = index
         if not self.arrived:
             px, py = self._points[-1]
-            share = self.along[self.completed_index] / max(self.along[-1], 1e-6)
-            self.arrived = bool(share > _ARRIVED_SHARE and math.hypot(x - px, y - py) < _ARRIVED_METRES)
+            share = self._along[self.completed_index] / max(self._along[-1], 1e-6)
+            self.arrived = share > _ARRIVED_SHARE and math.hypot(x - px, y - py) < _ARRIVED_METRES
 
     def ahead(self, distances: np.ndarray) -> np.ndarray:
         """Return the points [N, 2] of the route at ``distances`` metres after the projection, world frame.

@@ -192,6 +192,7 @@ class ViewReader:
         self.facts: dict[int, ActorFacts] = {}
         self.lights: dict[str, Any] = {}  # OpenDRIVE id -> carla.TrafficLight
         self._light_ids: dict[str, int] = {}
+        self._boxes: dict[str, Any] = {}  # boxes of vehicles and walkers by type: asking is a remote call
         self._known: set[int] = set()
         self._bodies: set[int] = set()
 
@@ -234,7 +235,11 @@ class ViewReader:
             kind = agent_kind(type_id, actor.attributes)
             if kind == AGENT_NONE:
                 continue
-            box = actor.bounding_box  # one remote call an access
+            box = self._boxes.get(type_id)
+            if box is None:
+                box = actor.bounding_box  # one remote call an access
+                if kind != AGENT_STATIC:  # a prop's mesh may differ from that of the next one of its type
+                    self._boxes[type_id] = box
             self.facts[actor.id] = ActorFacts(
                 kind, type_id, 2.0 * box.extent.x, 2.0 * box.extent.y, box.location.x, -box.location.y
             )

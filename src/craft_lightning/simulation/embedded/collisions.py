@@ -52,11 +52,13 @@ def find_contacts(
     if not rows:
         return []
     # The plane first: hardly anybody is near, and few numbers are left for the rest.
-    place = motion[:, :2]
+    xs, ys = motion[:, 0], motion[:, 1]
     contacts: list[Contact] = []
     done: set[tuple[int, int]] = set()
     for row in rows:
-        near = np.abs(place - place[row]).max(1) < reach + reach[row]
+        limit = reach + reach[row]
+        near = np.abs(xs - xs[row]) < limit
+        near &= np.abs(ys - ys[row]) < limit
         near &= solid
         near[row] = False
         for other in near.nonzero()[0].tolist():

@@ -27,17 +27,17 @@ _OF_VEHICLES, _OF_WALKERS = (_PLACE, _ANGLE, _SPEED, _PULL), (_PLACE, _ANGLE, _S
 _THROTTLE_SCALE, _BRAKE_SCALE = 4.0, 8.0
 # SUMO lets a pedestrian jump where pavements of a converted town do not meet; such a one leaves the world instead [m].
 LONGEST_STEP = 1.5
-_MIRRORED = np.array([1.0, -1.0])
-# Columns of the table: what stays (metres from the place that SUMO gives back to the centre, half length, half width,
+# Rows of the table, a column a body: what stays (metres from the place that SUMO gives back to the centre, half length,
 # height of the origin), motion at the end of SUMO's step and at the tick before, what else a row tells.
 _BACK, _LENGTH, _WIDTH, _UP = range(4)
 _END, _BETWEEN = slice(4, 19), slice(19, 34)
-_RATE, _CURVATURE = 34, 35
+_RATE, _TURNED = 34, 35
 _SHOWN = slice(36, 39)  # a vehicle's throttle, steering and brake; a walker's direction
-_THROTTLE, _BRAKE, _DIRECTION = 36, 38, slice(36, 38)
-_END_X, _COLUMNS = 4, 39
+_THROTTLE, _BRAKE, _DIRECTION_X, _DIRECTION_Y = 36, 38, 36, 37
+_END_X, _ROWS = 4, 39
+_PLACES = VY + 1  # rows of a motion up to the velocity
 
-_OF_SHAPE = np.array([_END_X + X, _END_X + Y, _END_X + YAW, _LENGTH, _WIDTH, _RATE, _CURVATURE])
+_OF_SHAPE = np.array([_END_X + X, _END_X + Y, _END_X + YAW, _LENGTH, _WIDTH, _RATE, _TURNED])
 
 
 def follow_walker(name: str) -> None:
@@ -59,8 +59,9 @@ class MovedRows:
         self.vehicles = 0
         self._actors: list[Actor] = []
         self._version = -1
+        self._step = 1.0  # seconds of the step that was read last
         self._index = np.zeros(0, np.int64)
-        self._table = np.zeros((0, _COLUMNS))
+        self._table = np.zeros((_ROWS, 0))
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -80,7 +81,7 @@ class MovedRows:
 
     def xy(self) -> np.ndarray:
         """Return [N, 2] centres of the vehicles at the end of SUMO's step, CARLA's frame [m]."""
-        return self._table[: self.vehicles, _END][:, :2]
+        return self._table[_END_X : _END_X + 2, : self.vehicles].T
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -88,12 +89,12 @@ class MovedRows:
 
     def forget_places(self) -> None:
         """Take everybody for just put in, since steps went by unread."""
-        self._table[:, _END_X] = np.nan
+        self._table[_END_X] = np.nan
 
     def add(self, name: str, actor: Actor) -> None:
         """Follow a vehicle or walker that has just been put on its way."""
         length, width, height = actor.extent
-        entry = np.zeros(_COLUMNS)
+        entry = np.zeros(_ROWS)
         entry[_LENGTH], entry[_WIDTH], entry[_END_X] = length, width, np.nan
         if actor.kind == VEHICLE:
             libsumo.vehicle.subscribe(name, _OF_VEHICLES)
@@ -104,7 +105,8 @@ class MovedRows:
             row, entry[_UP] = len(self.names), height
         self.names.insert(row, name)
         self._actors.insert(row, actor)
-        self._table = np.insert(self._table, row, entry, 0)
+        table = self._table
+        self._table = np.concatenate([table[:, :row], entry[:, None], table[:, row:]], 1)
         self._version = -1
 
     def remove(self, actor_id: int) -> str | None:
@@ -114,7 +116,7 @@ class MovedRows:
             return None
         name = self.names.pop(row)
         del self._actors[row]
-        self._table = np.delete(self._table, row, 0)
+        self._table = np.concatenate([self._table[:, :row], self._table[:, row + 1 :]], 1)
         self._version = -1
         # A subscription to one that is gone makes the next step fail.
         if row >= self.vehicles:
@@ -144,46 +146,50 @@ class MovedRows:
         if not self.names:
             return gone
         count, step, table = self.vehicles, delta * ticks, self._table
-        told = [
-            (*one[_PLACE], one[_ANGLE], one[_SPEED], one[_PULL])
-            for one in map(vehicles.__getitem__, self.names[:count])
-        ]
-        told += [(*one[_PLACE], one[_ANGLE], one[_SPEED], 0.0) for one in map(walkers.__getitem__, self.names[count:])]
-        found = np.array(told)
-        yaw = (found[:, 2] + 90.0) % 360.0 - 180.0
+        told: list[float] = []
+        for one in map(vehicles.__getitem__, self.names[:count]):
+            told += *one[_PLACE], one[_ANGLE], one[_SPEED], one[_PULL]
+        for one in map(walkers.__getitem__, self.names[count:]):
+            told += *one[_PLACE], one[_ANGLE], one[_SPEED], 0.0
+        sumo_x, sumo_y, angle, speed, pull = np.array(told).reshape(-1, 5).T.copy()
+        yaw = (angle + 90.0) % 360.0 - 180.0
         radians = np.radians(yaw)
-        ahead = np.empty((len(found), 2))
-        np.cos(radians, out=ahead[:, 0])
-        np.sin(radians, out=ahead[:, 1])
-        speed, pull = found[:, 3], found[:, 4]
-        before, end = table[:, _END].copy(), table[:, _END]
-        fresh = np.isnan(before[:, X])
-        turned = (yaw - before[:, YAW] + 180.0) % 360.0 - 180.0
-        turned[fresh] = 0.0
-        end[:, X:Z] = found[:, :2] * _MIRRORED - table[:, _BACK, None] * ahead
-        end[:, Z] = table[:, _UP]
+        cos, sin = np.cos(radians), np.sin(radians)
+        end, back = table[_END], table[_BACK]
+        before = end[:_PLACES].copy()
+        fresh = np.isnan(before[X])
+        appeared = bool(fresh.any())
+        turned = (yaw - before[YAW] + 180.0) % 360.0 - 180.0
+        if appeared:
+            turned[fresh] = 0.0
+        end[X] = sumo_x - back * cos
+        end[Y] = -sumo_y - back * sin
+        end[Z] = table[_UP]
         if not world.town.flat:
-            end[:, Z] += world.town.ground_many(end[:, :2])
-        end[:, YAW] = yaw
-        end[:, VX : VY + 1] = found[:, 3, None] * ahead
-        end[:, WZ] = turned / step
-        end[:, AX : AY + 1] = found[:, 4, None] * ahead
+            end[Z] += world.town.ground_many(end[:Z].T)
+        end[YAW] = yaw
+        np.multiply(speed, cos, out=end[VX])
+        np.multiply(speed, sin, out=end[VY])
+        np.divide(turned, step, out=end[WZ])
+        np.multiply(pull, cos, out=end[AX])
+        np.multiply(pull, sin, out=end[AY])
         if ticks > 1:
-            between = 0.5 * (before + end)
-            if fresh.any():
-                between[fresh] = end[fresh]
-                between[fresh, X:Z] -= delta * end[fresh, VX : VY + 1]
-            between[:, YAW] = (yaw - 0.5 * turned + 180.0) % 360.0 - 180.0
-            between[:, WZ:] = end[:, WZ:]
-            table[:, _BETWEEN] = between
-        table[:, _RATE] = speed
-        table[:, _CURVATURE] = np.radians(turned) / np.maximum(speed * step, 0.05)
-        table[:count, _THROTTLE] = np.minimum(np.maximum(pull[:count] / _THROTTLE_SCALE, 0.0), 1.0)
-        table[:count, _BRAKE] = np.minimum(np.maximum(pull[:count] / -_BRAKE_SCALE, 0.0), 1.0)
-        if count == len(found):
+            between = table[_BETWEEN]
+            np.multiply(before + end[:_PLACES], 0.5, out=between[:_PLACES])
+            if appeared:
+                between[:_PLACES, fresh] = end[:_PLACES, fresh]
+                between[X:Z, fresh] -= delta * end[VX : VY + 1, fresh]
+            between[YAW] = (yaw - 0.5 * turned + 180.0) % 360.0 - 180.0
+            between[WZ:] = end[WZ:]
+        table[_RATE], table[_TURNED], self._step = speed, turned, step
+        pull = pull[:count]
+        table[_THROTTLE, :count] = np.minimum(np.maximum(pull / _THROTTLE_SCALE, 0.0), 1.0)
+        table[_BRAKE, :count] = np.minimum(np.maximum(pull / -_BRAKE_SCALE, 0.0), 1.0)
+        if count == len(cos):
             return gone
-        table[count:, _DIRECTION] = ahead[count:]
-        far = np.abs(end[count:, :2] - before[count:, :2]).sum(1) > LONGEST_STEP
+        table[_DIRECTION_X, count:], table[_DIRECTION_Y, count:] = cos[count:], sin[count:]
+        moved = np.abs(end[:Z, count:] - before[:Z, count:])
+        far = moved[X] + moved[Y] > LONGEST_STEP
         if far.any():
             gone |= {self._actors[count + row].id for row in far.nonzero()[0].tolist()}
         return gone
@@ -208,14 +214,15 @@ class MovedRows:
             self._index = np.array([actors.index[actor.id] for actor in self._actors], np.int64)
             self._version = actors.version
         rows, table = actors.rows, self._table
-        rows["motion"][self._index] = table[:, _END if end else _BETWEEN]
-        rows["control"][self._index[:count]] = table[:count, _SHOWN]
+        rows["motion"][self._index] = table[_END if end else _BETWEEN].T
+        rows["control"][self._index[:count]] = table[_SHOWN, :count].T
         if count < len(self.names):
-            rows["direction"][self._index[count:]] = table[count:, _SHOWN]
-            rows["walk_speed"][self._index[count:]] = table[count:, _RATE]
+            rows["direction"][self._index[count:]] = table[_SHOWN, count:].T
+            rows["walk_speed"][self._index[count:]] = table[_RATE, count:]
 
     def shapes(self, rows: np.ndarray) -> np.ndarray:
         """Return [n, 7] of the vehicles in ``rows``: x, y, yaw [rad], half length, half width, speed, curvature."""
-        shapes = self._table[rows[:, None], _OF_SHAPE]
+        shapes = self._table[_OF_SHAPE[:, None], rows].T.copy()
         shapes[:, 2] = np.radians(shapes[:, 2])
+        shapes[:, 6] = np.radians(shapes[:, 6]) / np.maximum(shapes[:, 5] * self._step, 0.05)
         return shapes

@@ -22,6 +22,10 @@ what left a branch of the world is answered by a process that never saw the requ
 _REQUEST, _REPLY, _NOTICE = 0, 1, 2
 # The largest message a client may send: OpenDRIVE files are a few megabytes.
 MAX_MESSAGE_BYTES = 256 << 20
+# What CARLA's client tells without waiting for an answer: answers wait for the next one that is waited for, since a
+# write, and waking the client for it, costs more than the method. So many are kept at most.
+UNAWAITED = frozenset({"apply_control_to_vehicle", "apply_control_to_walker"})
+MOST_KEPT = 32
 
 
 class MethodTable:
@@ -83,6 +87,8 @@ class RpcConnection(asyncio.Protocol):
             max_buffer_size=MAX_MESSAGE_BYTES, strict_map_key=False, unicode_errors="surrogateescape"
         )
         self._transport: asyncio.Transport | None = None
+        self._replies: list[bytes] = []
+        self._awaited = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember whom to answer."""
@@ -96,7 +102,8 @@ class RpcConnection(asyncio.Protocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of replies that still wait to be sent."""
+        """Bytes of replies that still wait to be sent, after an attempt to send those that were kept back."""
+        self._flush()
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def data_received(self, data: bytes) -> None:
@@ -107,22 +114,29 @@ class RpcConnection(asyncio.Protocol):
         try:
             self._unpacker.feed(data)
             # What came together is answered together: a write costs more than most methods.
-            replies = [reply for reply in map(self._handle, self._unpacker) if reply is not None]
-            if replies:
-                transport.write(b"".join(replies))
+            for request in self._unpacker:
+                self._handle(request)
+            if self._awaited or len(self._replies) > MOST_KEPT:
+                self._flush()
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as cause:
             logger.warning("hung up on a connection that does not speak MessagePack-RPC: %s", cause)
             transport.abort()
 
-    def _handle(self, request: Any) -> bytes | None:
+    def _flush(self) -> None:
+        if self._replies and self._transport is not None:
+            replies, self._replies, self._awaited = self._replies, [], False
+            self._transport.write(b"".join(replies))
+
+    def _handle(self, request: Any) -> None:
         if isinstance(request, list) and len(request) == 4 and request[0] == _REQUEST:
             _, number, name, params = request
             answer = self._table.answer(str(name), params)
             if callable(answer):
                 number, answer = answer(number)
-            reply: bytes = self._packer.pack([_REPLY, number, None, answer])
-            return reply
+            self._replies.append(self._packer.pack([_REPLY, number, None, answer]))
+            self._awaited |= name not in UNAWAITED
+            return
         if isinstance(request, list) and len(request) == 3 and request[0] == _NOTICE:
             self._table.answer(str(request[1]), request[2])
-            return None
+            return
         raise ValueError("neither a request nor a notification")

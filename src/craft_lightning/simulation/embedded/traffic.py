@@ -209,16 +209,18 @@ class Traffic:
     def _put_in(self, count: int, clear_of_clients: float) -> None:
         """Put vehicles into SUMO at places drawn at random that are clear of others."""
         streets, random = self.streets, self.random
-        taken = list(self.rows.xy())
+        known = self.rows.xy()
+        taken, full = np.concatenate([known, np.empty((max(count, 0), 2))]), len(known)
         near = self._near_clients(streets.place_xy, clear_of_clients)
         now = libsumo.simulation.getTime()
         for place in random.permutation(len(streets.place_xy)):
             if count == 0:
                 return
             xy = streets.place_xy[place]
-            if near[place] or (taken and np.square(np.array(taken) - xy).sum(1).min() < CLEAR_OF_TRAFFIC**2):
+            if near[place] or (full and np.square(taken[:full] - xy).sum(1).min() < CLEAR_OF_TRAFFIC**2):
                 continue
-            taken.append(xy)
+            taken[full] = xy
+            full += 1
             self._count += 1
             name = f"traffic{self._count}"
             way = random_way(streets, int(streets.place_edge[place]), EDGES_OF_A_WAY, random)
