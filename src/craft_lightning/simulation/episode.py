@@ -409,11 +409,10 @@ class RouteEpisode:
 
     def _wrong_way_permitted(self) -> bool:
         """Whether a scenario that plays leaves the ego no way but the oncoming lane."""
-        return any(
-            "opposite_lane" in scenario.permits
-            for scenario in self._scenarios
-            if scenario.triggered and not scenario.finished
-        )
+        for scenario in self._scenarios:
+            if scenario.triggered and not scenario.finished and "opposite_lane" in scenario.permits:
+                return True
+        return False
 
     def _conclude(self) -> None:
         """End the scenarios that still play: some judge the ego only then."""
