@@ -141,7 +141,14 @@ class EmbeddedServer:
         command += ["--maps", self.maps] if self.maps else []
         # A file rather than a pipe: nobody has to drain it, and it is there when something goes wrong.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        # Memory in large pages: a fork has fewer of them to copy, and SUMO's walks through its network miss less.
+        tunables = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES", ""), "glibc.malloc.hugetlb=1"]))
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "GLIBC_TUNABLES": tunables,
+        }
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
