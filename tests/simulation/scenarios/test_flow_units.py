@@ -129,7 +129,7 @@ class Spacious:
 @pytest.mark.parametrize(("patch", "low", "high"), [({}, -57.0, 53.0), ({"spawn_range": (10.0, 40.0)}, -40.0, -10.0)])
 def test_bicycles_appear_in_the_range_of_the_star_and_without_it_on_all_their_way(lab, patch, low, high):
     """The flow comes from y = -60 and crosses the ego's way at y = 0."""
-    parameters = {**FLOW, "source_dist_interval": {"from": 5.0, "to": 8.0}}
+    parameters = {**FLOW, "flow_speed": 4.0, "source_dist_interval": {"from": 4.0, "to": 6.0}}
     parameters |= {name: {"from": value[0], "to": value[1]} for name, value in patch.items()}
     config = ScenarioConfig("CrossingBicycleFlow_1", "CrossingBicycleFlow", (20.0, 0.0, 0.0, 0.0), parameters)
     met = []
