@@ -37,7 +37,12 @@ def test_the_star_differs_by_the_six_patches():
 @pytest.mark.parametrize(
     ("name", "limit", "seconds"),
     # Leaderboard 1.0: 5 s and 0.8 s a metre, cut to whole seconds.
-    [("leaderboard-1.0", 635.0, 513.0), ("leaderboard-1.0", 636.2, 513.0), ("leaderboard-2.0", 100.0, 400.0), ("leaderboard-2.1", 100.0, 400.0)],
+    [
+        ("leaderboard-1.0", 635.0, 513.0),
+        ("leaderboard-1.0", 636.2, 513.0),
+        ("leaderboard-2.0", 100.0, 400.0),
+        ("leaderboard-2.1", 100.0, 400.0),
+    ],
 )
 def test_leaderboards(name, limit, seconds):
     rules = protocol_rules(name)

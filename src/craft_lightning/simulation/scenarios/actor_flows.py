@@ -1,6 +1,5 @@
 """Flows between two given places: EnterActorFlow, HighwayExit, the interurban flows, the mergers, crossing bicycles."""
 
-import math
 import weakref
 from typing import Any
 
