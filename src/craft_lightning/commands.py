@@ -160,6 +160,7 @@ def _add_audit(tools: Any) -> None:
     audit.add_argument("--seed", type=int, default=0, help="the same seed gives the same audit")
     audit.add_argument("--workers", type=int, default=2, help="worlds side by side")
     audit.add_argument("--town", default="", help="built-in town or OpenDRIVE file (default: the routes' own)")
+    audit.add_argument("--maps", default="", help="folder of .xodr files of towns that are not built in")
     audit.add_argument("--horizon", type=float, default=2.0, help="seconds of the proxy")
     audit.add_argument("--seconds", type=float, default=4.0, help="seconds of a branch in which the policy takes over")
     audit.add_argument("--vehicles", type=int, default=20, help="vehicles of the background traffic")

@@ -3,11 +3,12 @@ import itertools
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from craft_lightning.audit.run import AuditOptions, _claim, _shares, audit
-from craft_lightning.audit.worker import Share, read_lines, turns
+from craft_lightning.audit.worker import Share, read_lines, read_suite, turns
 from craft_lightning.errors import CraftError
 
 
@@ -19,14 +20,32 @@ def options(tmp_path):
 def test_workers_share_states_and_routes(options):
     shares = _shares(options)
     assert [share.states for share in shares] == [3, 2, 2]
-    routes = list("abcd")
+    routes = [SimpleNamespace(id=name, town=town) for name, town in zip("abcd", "vsvs", strict=True)]
     driven = [list(itertools.islice(turns(routes, share), 4)) for share in shares]
     numbers = sorted(number for turn in driven for number, _ in turn)
     assert numbers == list(range(12))
     # Every round drives every route once.
     by_number = dict(itertools.chain.from_iterable(driven))
-    assert sorted(by_number[number] for number in range(4)) == routes
-    assert sorted(by_number[number] for number in range(4, 8)) == routes
+    for first in (0, 4):
+        driven_now = [by_number[number] for number in range(first, first + 4)]
+        assert sorted(route.id for route in driven_now) == list("abcd")
+        assert [route.town for route in driven_now] == list("ssvv")  # a town is entered once a round
+
+
+def test_of_a_suite_with_more_routes_than_states_the_first_are_driven(options):
+    """Suites come in rounds of all types, so that the first ones hold them all."""
+    routes = read_suite("embedded-220")
+    share = _shares(dataclasses.replace(options, states=44, workers=1))[0]
+    driven = [route for _, route in itertools.islice(turns(routes, share), 44)]
+    assert sorted(route.id for route in driven) == sorted(route.id for route in routes[:44])
+    assert len({route.scenarios[0].type for route in driven}) == 44
+    assert len({route.town for route in driven}) > 1
+
+
+def test_a_suite_whose_town_is_not_there_is_refused(options, shared_data):
+    """Routes of Bench2Drive need their towns' maps, and most of those are not public."""
+    with pytest.raises(CraftError, match=r"--suite: .*Town12 \(104\)"):
+        read_suite(str(shared_data / "routes" / "bench2drive220.xml"), str(shared_data / "maps"))
 
 
 def test_lines_that_were_cut_off_are_driven_again(tmp_path):

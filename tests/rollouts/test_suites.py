@@ -3,13 +3,16 @@
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from craft_lightning.errors import CraftError
-from craft_lightning.roads.routes import read_routes
+from craft_lightning.roads.routes import RouteConfig, ScenarioConfig, read_routes
 from craft_lightning.roads.suites import suite_file, suite_names
 from craft_lightning.roads.towns import suite_path
+from craft_lightning.rollouts.collect import Traffic
 from craft_lightning.rollouts.datamodule import DrivingDataModule
+from craft_lightning.rollouts.evaluate import Evaluation
 from craft_lightning.rollouts.rules import judging, named_rules
 from craft_lightning.rollouts.suites import Atlas, load_suite
 from craft_lightning.simulation.criteria import CriteriaParameters
@@ -161,6 +164,38 @@ def test_the_houses_own_limits_are_those_of_the_criteria():
     assert [getattr(star, name) for name in same] == [getattr(house, name) for name in same]
     assert star.leaderboard
     assert not house.leaderboard
+
+
+def flowing(kind, **parameters):
+    scenario = ScenarioConfig(f"{kind}_1", kind, (20.0, 0.0, 0.0, 0.0), {"direction": "right", **parameters})
+    return RouteConfig("3749", "Town13", np.zeros((2, 3)), (scenario,))
+
+
+def test_only_the_star_slows_the_flow_of_route_3749_to_12_metres_a_second(shared_data):
+    file = read_routes(shared_data / "routes" / "bench2drive220.xml")
+    routes = {route.id: route for route in file}
+    star, plain = judging(named_rules("bench2drive-star", {})), judging(named_rules("bench2drive", {}))
+    assert routes["3749"].scenarios[0].parameters["flow_speed"] == 19.0
+    patched = star.prescribed(routes["3749"])
+    assert patched.scenarios[0].parameters == {**routes["3749"].scenarios[0].parameters, "flow_speed": 12.0}
+    assert patched.waypoints is routes["3749"].waypoints
+    assert star.prescribed(flowing("EnterActorFlow", flow_speed=11.0)).scenarios[0].parameters["flow_speed"] == 11.0
+    assert plain.prescribed(routes["3749"]) is routes["3749"]
+    # Of the 220 routes the star changes this one and the five with bicycles.
+    changed = {route.id for route in file if star.prescribed(route) is not route}
+    bicycles = {route.id for route in file if route.scenarios[0].type == "CrossingBicycleFlow"}
+    assert changed == {"3749", *bicycles}
+    assert len(bicycles) == 5
+
+
+def test_the_patches_reach_the_episode_that_is_driven():
+    route = flowing("EnterActorFlow", flow_speed=19.0)
+    for protocol, speed in (("bench2drive-star", 12.0), ("bench2drive", 19.0)):
+        judged = judging(named_rules(protocol, {}))
+        spec = Evaluation([route], Traffic(), 0, judged).spec(0)
+        assert spec.route.scenarios[0].parameters["flow_speed"] == speed
+        assert spec.ignore_stop_sign_at_origin is (protocol == "bench2drive-star")
+        assert (spec.clear_blocking_after > 0.0) is (protocol == "bench2drive-star")
 
 
 def test_built_in_suites_are_named():

@@ -35,6 +35,7 @@ class AuditOptions:
         seed: of routes, traffic, sampling and draws.
         workers: worlds side by side.
         town: built-in town or OpenDRIVE file; empty = the routes' own.
+        maps: folder with the OpenDRIVE files of towns that are not built in.
         horizon: seconds of the proxy.
         seconds: seconds of a branch in which the policy takes over.
         vehicles: of the background traffic.
@@ -50,6 +51,7 @@ class AuditOptions:
     seed: int = 0
     workers: int = 2
     town: str = ""
+    maps: str = ""
     horizon: float = 2.0
     seconds: float = 4.0
     vehicles: int = 20
@@ -79,7 +81,7 @@ def audit(options: AuditOptions, console: Console | None = None) -> dict[str, An
 
     """
     find_file(options.checkpoint, "checkpoint")
-    read_suite(options.suite)
+    read_suite(options.suite, options.maps, options.town)
     folder = options.output
     _claim(folder, options)
     console = console or Console(width=None if sys.stdout.isatty() else 200)
@@ -141,6 +143,7 @@ def _shares(options: AuditOptions) -> list[Share]:
     return [
         Share(
             **common,
+            total=options.states,
             states=count,
             worker=worker,
             workers=options.workers,

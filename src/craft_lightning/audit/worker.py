@@ -16,7 +16,8 @@ import numpy as np
 
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.routes import RouteConfig, read_routes
-from craft_lightning.roads.towns import suite_path
+from craft_lightning.roads.suites import suite_file
+from craft_lightning.rollouts.suites import Atlas, load_suite
 
 _END = 70.0  # metres before the end of a route from which no state is taken: a branch must not run out of route
 
@@ -29,7 +30,9 @@ class Share:
         checkpoint: policy checkpoint.
         suite: suite name or route file.
         town: built-in town or OpenDRIVE file; empty = the routes' own.
-        states: how many states to audit.
+        maps: folder with the OpenDRIVE files of towns that are not built in.
+        total: how many states all workers audit.
+        states: how many of them this one.
         branches: candidates drawn a state.
         horizon: seconds of the proxy.
         seconds: seconds of a branch in which the policy takes over.
@@ -45,6 +48,8 @@ class Share:
     checkpoint: str
     suite: str
     town: str
+    maps: str
+    total: int
     states: int
     branches: int
     horizon: float
@@ -57,17 +62,22 @@ class Share:
     output: str
 
 
-def read_suite(suite: str) -> list[RouteConfig]:
-    """Return the routes of a suite by name or file.
+def read_suite(suite: str, maps: str = "", town: str = "") -> list[RouteConfig]:
+    """Return the routes of a suite, over any number of towns.
+
+    Args:
+        suite: a built-in suite, or a route file.
+        maps: folder with the OpenDRIVE files of towns that are not built in.
+        town: what is driven instead of the routes' own towns, "" for those.
 
     Raises:
-        CraftError: there is none.
+        CraftError: there is none, or it cannot be driven.
 
     """
-    path = suite_path(suite) or Path(suite)
-    if not path.exists():
-        raise CraftError(f"--suite '{suite}' is neither a built-in suite nor a file; give a path to a routes .xml")
-    return read_routes(path)
+    path = suite_file(suite) or Path(suite)
+    if town and path.is_file():
+        return read_routes(path)
+    return load_suite("--suite", suite, Atlas(maps)).routes
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -84,10 +94,17 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def turns(routes: Sequence[RouteConfig], share: Share) -> Iterator[tuple[int, RouteConfig]]:
-    """Give (number, route) in the order in which a worker drives them, over and over with new traffic."""
+    """Give (number, route) in the order in which a worker drives them, over and over with new traffic.
+
+    Of a suite with more routes than there are states to audit, the first ones are driven: suites come in rounds of all
+    scenario types. A round goes through one town after the other.
+    """
     number = 0
+    routes = routes[: max(share.total, 1)]
+    towns = np.array([route.town for route in routes])
     while True:
         order = np.random.default_rng([share.seed, number // len(routes)]).permutation(len(routes))
+        order = order[np.argsort(towns[order], kind="stable")]
         if number % share.workers == share.worker:
             yield number, routes[order[number % len(routes)]]
         number += 1
@@ -105,8 +122,8 @@ def run(share: Share) -> None:
     episodes = read_lines(path)
     path.write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
     done, states = {episode["number"] for episode in episodes}, sum(len(episode["states"]) for episode in episodes)
-    routes = read_suite(share.suite)
-    each = max(1, -(-share.states * share.workers // len(routes)))
+    routes = read_suite(share.suite, share.maps, share.town)
+    each = max(1, -(-share.total // len(routes)))
     pilot, world = Pilot(load_policy(share.checkpoint)), _World(share)
     try:
         for number, route in turns(routes, share):
@@ -127,6 +144,7 @@ class _World:
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        self.atlas = Atlas(share.maps)
         self.name = ""
         self._server: Any = None
         self._session: Any = None
@@ -143,8 +161,9 @@ class _World:
         if name == self.name:
             return
         self.close()
-        town = load_town(name)
-        self._server = EmbeddedServer(name).start()
+        source = self.atlas.source(name) or name
+        town = load_town(source)
+        self._server = EmbeddedServer(source).start()
         self._session = Session(self._server.host, self._server.port, town)
         self.episode = RouteEpisode(self._session, town)
         self.branching = Branching(self.episode)

@@ -96,7 +96,12 @@ class BirdCamera:
         return town
 
     def frame(
-        self, view: WorldView, route: "Route | None" = None, cast: Collection[int] = (), caption: str = ""
+        self,
+        view: WorldView,
+        route: "Route | None" = None,
+        cast: Collection[int] = (),
+        caption: str = "",
+        window: Window | None = None,
     ) -> np.ndarray:
         """Return one moment [H, W, 3] uint8, red first, the ego pointing up.
 
@@ -105,9 +110,10 @@ class BirdCamera:
             route: drawn as a wide band.
             cast: ids of the scenario's actors, which are drawn red.
             caption: along the bottom.
+            window: what it shows, where that is not the camera's own.
 
         """
-        window = self.window
+        window = window or self.window
         x, y, yaw = view.ego_pose
         cos, sin = math.cos(yaw), math.sin(yaw)
         width, height = window.size

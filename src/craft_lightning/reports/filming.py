@@ -11,7 +11,7 @@ import numpy as np
 
 from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import CraftError, WorldError
-from craft_lightning.reports.bird_camera import BirdCamera
+from craft_lightning.reports.bird_camera import BirdCamera, Window
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.roads.sites import finders
 from craft_lightning.roads.suites.assemble import Assembler, Ground
@@ -27,6 +27,7 @@ FRAME_SECONDS = 0.1  # ... shown twice as fast
 BEFORE, AFTER = 3.0, 3.0  # simulated seconds shown before the trigger and after the scenario's end
 MOST_FRAMES = 100
 VEHICLES, WALKERS = 8, 4  # of the background traffic
+_WINDOWS = {"YieldToEmergencyVehicle": Window(behind=40.0, ahead=24.0)}  # what comes from behind is seen coming
 _CAMERA = (480, 320)
 _MOUNT = carla.Transform(carla.Location(x=1.2, z=1.6))
 _IMAGE_WAIT, _FIRST_CAMERA, _ANSWER = 10.0, 180.0, 20.0  # wall-clock seconds
@@ -126,7 +127,7 @@ class Operator:
             self.ended = view.time
         name = scenario.config.type if scenario is not None else ""
         caption = f"{name}  {view.time - self._begin:4.1f} s  {view.ego_speed:4.1f} m/s"
-        picture = self._bird.frame(view, self.episode.route, self._cast, caption)
+        picture = self._bird.frame(view, self.episode.route, self._cast, caption, _WINDOWS.get(name))
         if image is not None:
             picture = np.hstack(
                 [

@@ -74,7 +74,7 @@ class Evaluation:
     def spec(self, index: int, motion: bool = False) -> EpisodeSpec:
         """Return the episode of one route, a function of its index and the seed alone."""
         return EpisodeSpec(
-            route=self.routes[index],
+            route=self.judging.prescribed(self.routes[index]),
             number=index,
             seed=episode_seed(self.seed, 0, index),
             vehicles=self.traffic.vehicles,

@@ -1,10 +1,14 @@
 """A protocol's rules, translated into the plain numbers that worlds judge by."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.protocols import Rules, protocol_rules
+
+if TYPE_CHECKING:
+    from craft_lightning.roads.routes import RouteConfig, ScenarioConfig
 
 # Limits that carry the same name in a protocol's rules and in the criteria of a world.
 _SAME = (
@@ -35,6 +39,8 @@ class Judging:
         ignore_stop_sign_at_origin: leave out Town07's phantom stop sign.
         clear_blocking_after: seconds of standing after which background vehicles that block the ego are removed; 0 =
             never.
+        bicycle_flow_range: metres before the ego's crossing within which bicycles of a flow appear, None = anywhere.
+        speed_caps: route id -> speed that the flows of its scenarios have at most, m/s.
 
     """
 
@@ -42,6 +48,27 @@ class Judging:
     criteria: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignore_stop_sign_at_origin: bool = False
     clear_blocking_after: float = 0.0
+    bicycle_flow_range: tuple[float, float] | None = None
+    speed_caps: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def prescribed(self, route: "RouteConfig") -> "RouteConfig":
+        """Return a route as the protocol has it driven: the same way, with its scenarios' parameters patched."""
+        scenarios = tuple(self._patched(route.id, scenario) for scenario in route.scenarios)
+        if all(old is new for old, new in zip(route.scenarios, scenarios, strict=True)):
+            return route
+        return dataclasses.replace(route, scenarios=scenarios)
+
+    def _patched(self, route: str, scenario: "ScenarioConfig") -> "ScenarioConfig":
+        patches: dict[str, Any] = {}
+        cap, given = self.speed_caps.get(route), scenario.parameters.get("flow_speed")
+        if cap is not None and given is not None:
+            patches["flow_speed"] = min(float(given), cap)
+        if self.bicycle_flow_range is not None and scenario.type == "CrossingBicycleFlow":
+            nearest, farthest = self.bicycle_flow_range
+            patches["spawn_range"] = {"from": nearest, "to": farthest}
+        if not patches:
+            return scenario
+        return dataclasses.replace(scenario, parameters={**scenario.parameters, **patches})
 
 
 # Blocking traffic goes when this share of the time is over that a route may stand.
@@ -59,6 +86,8 @@ def judging(rules: Rules | None) -> Judging:
         criteria=criteria,
         ignore_stop_sign_at_origin=rules.ignore_stop_sign_at_origin,
         clear_blocking_after=_CLEAR_SHARE * rules.blocked_seconds if rules.clear_blocking_traffic else 0.0,
+        bicycle_flow_range=rules.bicycle_flow_range,
+        speed_caps=rules.speed_caps,
     )
 
 

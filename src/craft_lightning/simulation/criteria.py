@@ -101,7 +101,9 @@ class Criteria:
         self.counts: dict[str, int] = {}
         self.incidents: list[Incident] = []
         self.status = ""
-        self.timeout = p.timeout_base + p.timeout_per_metre * float(route.length)
+        self.timeout = p.timeout_base
+        if p.timeout_per_metre:
+            self.timeout = float(math.floor(p.timeout_base + p.timeout_per_metre * float(route.length)))
         self._allowance: np.ndarray | None = None
         if p.leaderboard:
             self._allowance = _allowance(route, p.timeout_share) + self.timeout

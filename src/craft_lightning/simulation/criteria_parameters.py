@@ -20,7 +20,7 @@ class CriteriaParameters:
         timeout_base: seconds every route is given; 300 in the leaderboards.
         timeout_share: further time, the route's length at this share of its mean speed limit; 0.1 in the leaderboards,
             0 = none.
-        timeout_per_metre: further seconds a metre of route (leaderboard 1.0).
+        timeout_per_metre: further seconds a metre of route (leaderboard 1.0, which cuts the sum to whole seconds).
         tick_cap: ticks after which the episode ends as "Failed - TickRuntime"; 0 = never.
         min_collision_speed: contacts slower than this are ignored, m/s.
         collision_memory: seconds in which the same actor does not count again.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,18 +84,19 @@ class Evasion:
         self._aside = 0.0  # metres to the left that are held for somebody who passes
         self._aside_until = -math.inf
 
-    def look(self, view: WorldView, start: float) -> bool:
+    def look(self, view: WorldView, start: float, going: Collection[int] = ()) -> bool:
         """Decide anew.
 
         Args:
             view: a complete view with an ego.
             start: metres of path of the ego's centre.
+            going: ids of those who are known to drive on, however long they stand.
 
         Returns:
             Whether the line has changed.
 
         """
-        self._remember(view)
+        self._remember(view, going)
         self.wait_at, self.reason = math.inf, ""
         boxes = boxes_along(self._path.base, self._path.s, view, start - 60.0, start + 260.0)
         before = self._path.knots
@@ -105,8 +106,8 @@ class Evasion:
             self._make_way(view, boxes, start)
         return self._path.knots != before
 
-    def _remember(self, view: WorldView) -> None:
-        standing = {int(actor) for actor in view.ids[np.hypot(view.vx, view.vy) < 0.3]}
+    def _remember(self, view: WorldView, going: Collection[int]) -> None:
+        standing = {int(actor) for actor in view.ids[np.hypot(view.vx, view.vy) < 0.3]}.difference(going)
         self._stood = {actor: self._stood.get(actor, view.time) for actor in standing}
 
     def _stay_parked(self, view: WorldView, boxes: Boxes, start: float) -> bool:

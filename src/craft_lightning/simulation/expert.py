@@ -122,7 +122,7 @@ class Expert:
         x, y, yaw = view.ego_pose
         speed = max(view.ego_speed, 0.0)
         start = self._path.advance(x, y)
-        if self._evasion.look(view, start):
+        if self._evasion.look(view, start, intentions or {}):
             self._limits = self._speed_limits()
         s, xy = self._path.joined(x, y, yaw, speed, self.parameters.look_ahead)
         direction = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))

@@ -18,6 +18,7 @@ from craft_lightning.simulation.view import WorldView
 SUMO_TRAFFIC = "controller.traffic.sumo"
 SUMO, TRAFFIC_MANAGER = "sumo", "traffic_manager"
 TRAFFIC_SOURCES = (SUMO, TRAFFIC_MANAGER)
+_JAM = 40.0  # metres from the ego within which a jam holds it up
 _SEED_LIMIT = 2**31 - 1  # attributes of blueprints are 32-bit integers
 
 
@@ -122,17 +123,23 @@ def background_vehicles(view: WorldView, played: set[int]) -> list[int]:
 
 
 def blocking_vehicles(view: WorldView, played: set[int], reach: float = 12.0) -> list[int]:
-    """Return the ids of the background vehicles that stand in front of the ego.
+    """Return the ids of the background vehicles that stand in front of the ego, or of who holds the ego up.
+
+    A vehicle of a scenario that stands within ``_JAM`` of the ego may itself be held up by the background.
 
     Args:
         view: a full view.
         played: ids of the scenarios' actors.
-        reach: metres from the ego's centre.
+        reach: metres from a centre to the centre of what stands before it.
 
     """
-    ego = view.ego
-    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
-    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
+    held = np.isin(view.ids, sorted(played)) & (np.hypot(view.x - view.x[view.ego], view.y - view.y[view.ego]) < _JAM)
+    held &= np.isin(view.kind, (AGENT_VEHICLE, AGENT_CYCLIST)) & (abs(view.speed) < 0.1)
+    held[view.ego] = True
+    rows = np.flatnonzero(held)[:, None]
+    cos, sin = np.cos(view.yaw[rows]), np.sin(view.yaw[rows])
+    dx, dy = view.x - view.x[rows], view.y - view.y[rows]
     ahead, beside = dx * cos + dy * sin, dy * cos - dx * sin
-    near = (ahead > 0.0) & (ahead < reach) & (abs(beside) < 2.0) & (abs(view.speed) < 0.1)
+    before = (ahead > 0.0) & (ahead < reach) & (abs(beside) < 2.0)
+    near = before.any(0) & (abs(view.speed) < 0.1)
     return [actor for actor in background_vehicles(view, played) if near[int(np.searchsorted(view.ids, actor))]]

@@ -119,3 +119,16 @@ def test_what_stands_before_the_ego_blocks_it(make_view):
         (9.0, 0.0, 0.0, 0.0),  # a scenario's
     )
     assert blocking_vehicles(view, {7}) == [2]
+
+
+@pytest.mark.parametrize(("metres", "speed", "blocking"), [(34.0, 0.0, [3]), (36.0, 0.0, []), (34.0, 0.2, [])])
+def test_what_stands_before_a_standing_vehicle_of_a_scenario_near_the_ego_blocks_it_too(
+    make_view, metres, speed, blocking
+):
+    view = make_view(
+        (0.0, 0.0, 0.0, 0.0),
+        (metres, 20.0, 0.0, speed),  # a scenario's
+        (metres + 6.0, 20.0, 0.0, 0.0),  # before it
+        (metres - 6.0, 20.0, 0.0, 0.0),  # behind it
+    )
+    assert blocking_vehicles(view, {2}) == blocking

@@ -27,6 +27,11 @@ def test_standing_inside_is_enough(slowest, events):
     assert sum(drive(speeds)) == events
 
 
+@pytest.mark.parametrize(("metres", "phantom"), [(5.9, True), (6.1, False)])
+def test_a_zone_at_the_maps_origin_is_a_forgotten_signs(metres, phantom):
+    assert StopZone(0.0, metres, 0.0, 3.0, 1.75).holds_origin() is phantom
+
+
 def test_standing_before_the_zone_is_not_enough():
     speeds = [5.0] * 40
     speeds[5] = 0.0

@@ -9,6 +9,7 @@ from craft_lightning.conventions import AGENT_CYCLIST
 from craft_lightning.simulation.evasion import own_edges, passing_time
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.feeders import Feeders
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.path_frame import boxes_along
 
 
@@ -45,6 +46,18 @@ def test_a_car_that_has_only_just_stopped_is_waited_for(lab, one_way):
     drive = lab.closed_loop(Expert(*one_way), 12.0, [lab.Agent(state)])
     assert np.abs(drive.rows[:, 2]).max() < 0.5
     assert drive.clearance > 0.5
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_who_is_known_to_drive_on_is_waited_for_however_long_it_stands(lab, two_way, known):
+    blocker = lab.make_view(0.0, (70.0, 0.0, 0.0, 0.0), [parked(lab)], {})
+    actor = int(next(one for one in blocker.ids if one != blocker.ids[blocker.ego]))
+    line = np.column_stack([np.arange(300.0), np.zeros(300), np.ones(300), np.zeros(300)])
+    intentions = {actor: Intention(line, np.full(300, 10.0), 100.0)} if known else {}
+    expert = Expert(*two_way)
+    for second in range(0, 12):  # longer than it takes for a parked car to count as one
+        plan = expert.plan(lab.make_view(float(second), (75.0, 0.0, 0.0, 0.0), [parked(lab)], {}), intentions)
+    assert (np.abs(plan[:, 1]).max() > 0.3) is not known
 
 
 def test_oncoming_traffic_is_let_through_before_the_oncoming_lane_is_used(lab, two_way):

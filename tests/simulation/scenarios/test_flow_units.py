@@ -98,6 +98,52 @@ def test_a_flow_without_room_waits_ends_and_can_be_copied(lab):
     assert twin.stage is twin.flows[0].stage is not scenario.stage
 
 
+class Spacious:
+    """A session that finds room for everybody and notes where they are put."""
+
+    def __init__(self):
+        cycle = SimpleNamespace(
+            id="vehicle.gazelle.omafiets",
+            has_attribute=lambda name: name == "number_of_wheels",
+            get_attribute=lambda name: SimpleNamespace(as_int=lambda: 2),
+        )
+        self.world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: [cycle]))
+        self.client = SimpleNamespace(apply_batch=lambda commands: None)
+        self.places = []
+
+    def blueprint(self, name):
+        return name
+
+    def try_spawn(self, blueprint, place):
+        self.places.append(-place.location.y)  # the world's y is to the left, CARLA's to the right
+        return SimpleNamespace(
+            id=1000 + len(self.places),
+            set_target_velocity=lambda velocity: None,
+            get_physics_control=lambda: SimpleNamespace(wheels=[SimpleNamespace(max_steer_angle=70.0)]),
+        )
+
+    def destroy(self, actors, tick):
+        pass
+
+
+@pytest.mark.parametrize(("patch", "low", "high"), [({}, -57.0, 53.0), ({"spawn_range": (10.0, 40.0)}, -40.0, -10.0)])
+def test_bicycles_appear_in_the_range_of_the_star_and_without_it_on_all_their_way(lab, patch, low, high):
+    """The flow comes from y = -60 and crosses the ego's way at y = 0."""
+    parameters = {**FLOW, "flow_speed": 4.0, "source_dist_interval": {"from": 4.0, "to": 6.0}}
+    parameters |= {name: {"from": value[0], "to": value[1]} for name, value in patch.items()}
+    config = ScenarioConfig("CrossingBicycleFlow_1", "CrossingBicycleFlow", (20.0, 0.0, 0.0, 0.0), parameters)
+    met = []
+    for seed in range(24):
+        session = Spacious()
+        scenario = build(config, session, lab.make_route(lab.straight(0, 0, 200, 0)), seed=seed)
+        for step in range(80):
+            scenario.tick(lab.make_view(0.05 * step, (min(0.4 * step, 25.0), 0.0, 0.0, 8.0), [], {}))
+        met += session.places
+    assert len(met) > 12
+    assert low - 1.5 <= min(met) <= low + 9.0
+    assert high - 9.0 <= max(met) <= high + 1.5
+
+
 def test_a_path_is_slow_in_curves_and_tells_places(lab):
     curve = np.column_stack([lab.turn(8.0), np.zeros(len(lab.turn(8.0)))])
     path = FlowPath(curve, 12.0)

@@ -10,10 +10,10 @@ from craft_lightning.roads.network import RoadNetwork
 from craft_lightning.roads.routing import RoutePlanner
 from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.scenarios.fleet import BICYCLES, CARS
-from craft_lightning.simulation.scenarios.flow import Flow, FlowPattern
-from craft_lightning.simulation.scenarios.flow_base import FlowScenario
+from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
+from craft_lightning.simulation.scenarios.flow_base import FlowScenario, first_meeting
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
-from craft_lightning.simulation.scenarios.parameters import direction
+from craft_lightning.simulation.scenarios.parameters import direction, interval
 
 _DETOUR = 1.8  # times the straight line: a longer way means lanes that do not connect the two places
 _LANE = 2.2  # metres from a lane's centre within which a place means that lane
@@ -63,9 +63,29 @@ class ActorFlow(FlowScenario):
 
 
 class CrossingBicycleFlow(ActorFlow):
-    """A flow of bicycles beside the oncoming lane, which the ego crosses as it turns."""
+    """A flow of bicycles beside the oncoming lane, which the ego crosses as it turns.
+
+    Beyond Bench2Drive's parameters: ``spawn_range``, from and to in metres before the place where the ego crosses the
+    flow, outside of which no bicycle appears (Bench2Drive*). Without it they appear on all their way.
+    """
 
     fleet = BICYCLES
+
+    def prepare(self) -> None:
+        """Plan the flow, and where it may begin."""
+        super().prepare()
+        if "spawn_range" not in self.config.parameters:
+            return
+        near, far = interval(self.config, "spawn_range", (1.0, 1.0))
+        for flow in self.flows:
+            met = first_meeting(self.stage, flow.path)
+            if met is not None:
+                flow.source = max(SOURCE, met[1] - far)
+                self.last_start = max(flow.source, met[1] - near)
+
+    def farthest(self, flow: Flow) -> float:
+        """Return the metres of path up to which bicycles may appear."""
+        return min(super().farthest(flow), self.last_start)
 
 
 def path_between(network: RoadNetwork | None, start: np.ndarray, end: np.ndarray) -> np.ndarray:

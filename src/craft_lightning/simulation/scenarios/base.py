@@ -100,8 +100,9 @@ class Scenario:
     life = 30.0  # simulated seconds from the trigger to the end at the latest
     # What an ego cannot help doing between trigger and end, for criteria that forgive it ("opposite_lane", "shoulder").
     permits: frozenset[str] = frozenset()
-    # Simulated seconds from the trigger after which the ego has failed to get past; reached only where life is longer.
-    timeout = 180.0
+    # Simulated seconds from the trigger after which the ego has failed to get past, as in Bench2Drive's; reached
+    # only where life is longer.
+    timeout = 240.0
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import numpy as np
 import py_trees
 from py_trees.common import Status
 
+from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.base import Action, Scenario
 from craft_lightning.simulation.scenarios.drive_off import DriveOff
 from craft_lightning.simulation.scenarios.fleet import CARS, models
@@ -51,6 +52,15 @@ class BlockedIntersection(Scenario):
         return py_trees.composites.Sequence(
             "blocker", memory=True, children=[_Stand(stage, self), DriveOff(stage, self)]
         )
+
+    def intentions(self) -> dict[int, Intention]:
+        """Return that the blocker will drive on along the route, so that whoever knows waits for it."""
+        pilot, stage = self.pilot, self.stage
+        if pilot is None or self.finished:
+            return {}
+        line = np.column_stack([stage.xy, np.cos(stage.heading), np.sin(stage.heading)])
+        pace = np.array([stage.speed_limit(float(s)) for s in stage.s])
+        return {int(pilot.vehicle.id): Intention(line, pace, pilot.s)}
 
 
 class _Stand(Action):

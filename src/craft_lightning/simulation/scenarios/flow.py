@@ -171,12 +171,13 @@ class Flow:
 
     # -- coming ----------------------------------------------------------------------------------------------------
 
-    def fill(self, anchor: float, ahead: bool) -> None:
+    def fill(self, anchor: float, ahead: bool, farthest: float = math.inf) -> None:
         """Begin with vehicles on the path already: one at ``anchor`` metres and others at the flow's distances.
 
         Args:
             anchor: metres of path of one of them.
             ahead: whether there are vehicles in front of it as well, up to the path's end.
+            farthest: metres of path beyond which none begins.
 
         """
         bodies = self._bodies()
@@ -187,7 +188,7 @@ class Flow:
         while places[-1] > self.source:
             places.append(places[-1] - self._draw_gap())
         for s in places:
-            if self.source <= s <= last:
+            if self.source <= s <= min(last, farthest):
                 self._appear(bodies, s)
         # Those that would stand before the source come later.
         coming = [self.source - s for s in places if s < self.source]

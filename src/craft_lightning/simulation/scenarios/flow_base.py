@@ -34,6 +34,7 @@ class FlowScenario(Scenario):
     """
 
     life = 90.0
+    last_start = math.inf  # metres of path beyond which no vehicle begins
     established = True  # whether the flow has vehicles ahead of the one that meets the ego, too
 
     def prepare(self) -> None:
@@ -64,7 +65,7 @@ class FlowScenario(Scenario):
                 place, s = met
                 late = float(self.stage.rng.uniform(*_LATE))
                 anchor = flow.path.earlier(s, self._approach.seconds(place) + late)
-            flow.fill(min(anchor, self.farthest(flow)), self.established)
+            flow.fill(min(anchor, self.farthest(flow)), self.established, self.last_start)
 
     def farthest(self, flow: Flow) -> float:
         """Return the metres of path up to which the vehicle that meets the ego may appear."""

@@ -24,7 +24,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "behind_vehicle_distance": (6.0, 60.0),
     "flow_speed": (1.0, 50.0),
 }
-INTERVALS = ("frequency", "flow_distance", "source_dist_interval")  # metres
+INTERVALS = ("frequency", "flow_distance", "source_dist_interval", "spawn_range")  # metres
 PLACES = ("other_actor_location", "end_location", "start_actor_flow", "end_actor_flow")
 DIRECTIONS = ("left", "right", "opposite")
 
