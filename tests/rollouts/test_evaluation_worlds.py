@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from craft_lightning.policies.checkpoint import save_policy
 from craft_lightning.roads.routes import read_routes, write_routes
 from craft_lightning.roads.suites import suite_file
 from craft_lightning.rollouts.datamodule import DrivingDataModule
-from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS
+from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS, SETTINGS
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 
 pytestmark = pytest.mark.timeout(900)
@@ -111,9 +113,24 @@ def test_what_is_there_already_is_not_driven_again(suite, policy, kept, monkeypa
     ]
 
 
+def test_a_folder_from_before_the_traffic_was_noted_goes_on(suite, policy, kept, tmp_path, monkeypatch):
+    folder = shutil.copytree(kept[0], tmp_path / "older")
+    for name in (RESULTS, SETTINGS):
+        text = (folder / name).read_text()
+        assert '"traffic": "sumo"' in text
+        (folder / name).write_text(re.sub(r',\s*"traffic": "sumo"', "", text))
+    monkeypatch.setattr(DrivingDataModule, "pool", property(lambda self: pytest.fail("a world was started")))
+    assert len(module(suite, results=str(folder)).evaluate(policy, "evaluate")) == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"seed": 4}, "seed"), ({"protocol": "bench2drive"}, "rules"), ({"vehicles": 6}, "vehicles")],
+    [
+        ({"seed": 4}, "seed"),
+        ({"protocol": "bench2drive"}, "rules"),
+        ({"vehicles": 6}, "vehicles"),
+        ({"traffic": "traffic_manager"}, "traffic"),
+    ],
 )
 def test_another_runs_folder_is_refused_and_left_alone(suite, policy, kept, changes, field):
     folder, _ = kept
