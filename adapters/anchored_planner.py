@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from craft_lightning.errors import CraftError
 from craft_lightning.policies.anchored import AnchoredPolicy
 from craft_lightning.policies.decoder import CandidateDecoder
 from craft_lightning.policies.raster_trunk import RasterTrunk
-from craft_lightning.policies.regressed_plan import RegressedPlan, waypoint_speeds
+from craft_lightning.policies.regressed_plan import RegressedPlan, changed_speeds, waypoint_speeds
+from craft_lightning.policies.released.frames import approach
 from craft_lightning.structures import Observation
 
-_POINTS, _WAYPOINTS, _SPACING = 20, 10, 0.25  # path points 1 m apart; timed waypoints, seconds apart
+_POINTS, _WAYPOINTS, _SPACING = 20, 10, 0.25  # path points about 1 m apart; timed waypoints, seconds apart
+_PUSH, _BRAKE = 2.5, 6.0  # m/s^2 at which other speeds are reached
 
 
 class AnchoredPlanner(AnchoredPolicy):
@@ -35,6 +38,8 @@ class AnchoredPlanner(AnchoredPolicy):
 
     """
 
+    others: Tensor
+
     def __init__(
         self,
         offsets: Sequence[float] = (-1.5, -0.75, 0.75, 1.5),
@@ -49,13 +54,17 @@ class AnchoredPlanner(AnchoredPolicy):
         feedforward: int = 192,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(width, offsets, speed_changes, target_speeds, keep, width=width)
+        if 0.0 in speed_changes:
+            raise CraftError(f"speed_changes={list(speed_changes)} must leave out 0: it is always there")
+        others = speed_changes if target_speeds is None else target_speeds
+        super().__init__(width, 1 + len(others), offsets, keep, keep, reach=12.0, width=width)
+        self.targets = target_speeds is not None
+        self.register_buffer("others", torch.tensor([float(other) for other in others]), persistent=False)
         self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, dropout=dropout)
         self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.decoder = CandidateDecoder(width, layers, heads, feedforward, 0, dropout)
         self.path_head = nn.Linear(width, 2 * _POINTS)
-        speeds = 2 * _WAYPOINTS if target_speeds is None else len(target_speeds)
-        self.speed_out = nn.Linear(width, speeds)
+        self.speed_out = nn.Linear(width, len(others) if self.targets else 2 * _WAYPOINTS)
 
     def regress(self, observation: Observation) -> RegressedPlan:
         """Return path, speeds and the query's last features."""
@@ -64,12 +73,14 @@ class AnchoredPlanner(AnchoredPolicy):
         step = self.path_head(hidden).unflatten(1, (_POINTS, 2)) * 0.2 + hidden.new_tensor([1.0, 0.0])
         ego_speed = observation.ego[:, :1].float()
         out = self.speed_out(hidden)
-        if self._has_targets:
-            scores: Tensor | None = out.log_softmax(1)
-            speed = (out.softmax(1) @ self.target_table).unsqueeze(1).expand(-1, self.num_poses)
-        else:
-            scores = None
-            ahead = ego_speed.unsqueeze(1) * hidden.new_tensor([_SPACING, 0.0])
-            waypoints = (out.unflatten(1, (_WAYPOINTS, 2)) * 0.2 + ahead).cumsum(1)
-            speed = waypoint_speeds(waypoints, _SPACING, self.num_poses, self.dt)
-        return RegressedPlan(step.cumsum(1), speed, hidden, scores)
+        if self.targets:
+            speed = out.softmax(1) @ self.others
+            time = self.dt * torch.arange(1, self.num_poses + 1, device=speed.device)
+            others = approach(ego_speed.clamp(min=0.0), self.others.expand(len(speed), -1), _PUSH, _BRAKE)
+            distance = torch.cat([(speed[:, None] * time).unsqueeze(1), others], 1)
+            return RegressedPlan(step.cumsum(1), distance, hidden, out.log_softmax(1))
+        ahead = ego_speed.unsqueeze(1) * hidden.new_tensor([_SPACING, 0.0])
+        waypoints = (out.unflatten(1, (_WAYPOINTS, 2)) * 0.2 + ahead).cumsum(1)
+        speed = waypoint_speeds(waypoints, _SPACING, self.num_poses, self.dt)
+        speeds = torch.cat([speed.unsqueeze(1), changed_speeds(speed, self.others, self.dt, _PUSH, _BRAKE)], 1)
+        return RegressedPlan(step.cumsum(1), speeds.cumsum(-1) * self.dt, hidden)

@@ -9,6 +9,7 @@ from torch import Tensor
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits, plan_ids
+from craft_lightning.policies.listed_family import ListedPolicy
 from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
@@ -17,7 +18,6 @@ from craft_lightning.policies.released.frames import (
     turn_axes,
 )
 from craft_lightning.policies.released.heads import normed_mlp
-from craft_lightning.policies.released.listed import ListedPolicy
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.policies.released.vetoes import collides

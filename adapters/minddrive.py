@@ -9,7 +9,7 @@ from torch import Tensor
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits
-from craft_lightning.policies.released.around import log_prior, zero_linear
+from craft_lightning.policies.listed_family import ListedPolicy
 from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
@@ -18,7 +18,7 @@ from craft_lightning.policies.released.frames import (
     speeds_to_distance,
     turn_axes,
 )
-from craft_lightning.policies.released.listed import ListedPolicy
+from craft_lightning.policies.released.heads import kept, zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.structures import Context, Factor, Observation
@@ -118,7 +118,7 @@ class MindDrive(ReleasedPolicy, ListedPolicy):
         self.width, self.free_path = width, free_path
         order = [PATH_TOKENS.index(name) for name in PATH_COMMANDS]
         self.register_buffer("token_of_command", torch.tensor(order), persistent=False)
-        self.register_buffer("path_prior", log_prior(paths, keep_path), persistent=False)
+        self.register_buffer("path_prior", kept(keep_path, torch.zeros(paths - 1).log_softmax(0)), persistent=False)
         self.speed_head = zero_linear(width, speeds)
         if free_path:
             self.path_head = zero_linear(width, paths)

@@ -9,10 +9,10 @@ from torch import Tensor
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.densities import gaussian_log_density
-from craft_lightning.policies.released.around import zero_linear
+from craft_lightning.policies.listed_family import ListedPolicy
 from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
-from craft_lightning.policies.released.listed import ListedPolicy
+from craft_lightning.policies.released.heads import zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.structures import Context, Factor, Observation

@@ -8,19 +8,14 @@ from torch import Tensor, nn
 
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.decoder import full, half_rounded
-from craft_lightning.policies.released.around import (
-    OFFSETS,
-    AroundPolicy,
-    class_logits,
-    expected_speed,
-    log_prior,
-    zero_linear,
-)
+from craft_lightning.policies.anchored import OFFSETS, AnchoredPolicy
+from craft_lightning.policies.regressed_plan import RegressedPlan
 from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import CARLA_EGO, approach, turn_axes
+from craft_lightning.policies.released.heads import class_logits, zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.policies.released.speed_classes import expected_speed
 from craft_lightning.structures import Context, Observation
 
 ACCELERATION, BRAKING = 2.5, 5.0
@@ -72,7 +67,7 @@ CARD = ModelCard(
 )
 
 
-class PlanT2(ReleasedPolicy, AroundPolicy):
+class PlanT2(ReleasedPolicy, AnchoredPolicy):
     """PlanT 2 on top of the user's model.
 
     Candidates: lateral offsets times speeds, the released target speed first. With ``path+2hot`` the others are the
@@ -83,7 +78,7 @@ class PlanT2(ReleasedPolicy, AroundPolicy):
         weights: see ``ReleasedPolicy``.
         representation: what the model was trained to answer.
         width: features of a token.
-        offsets: lateral offsets in metres, 0 first.
+        offsets: lateral offsets in metres, beside 0.
         keep_path: probability of the released path at the start.
         keep_speed: probability of the released target speed at the start.
 
@@ -91,8 +86,8 @@ class PlanT2(ReleasedPolicy, AroundPolicy):
 
     card = CARD
     profiles = {  # noqa: RUF012 - ClassVar of the base
-        "heads": ("speed_classifier", "speed_head", "path_head"),
-        "decoder": ("speed_classifier", "speed_head", "path_head"),
+        "heads": ("speed_classifier", "speed_head", "offset_head"),
+        "decoder": ("speed_classifier", "speed_head", "offset_head"),
     }
     prefixes = ("model.",)
     blank = ("y_objs",)
@@ -111,12 +106,10 @@ class PlanT2(ReleasedPolicy, AroundPolicy):
             raise CraftError(f"representation is {representation!r}; give path+wps or path+2hot, as it was trained")
         self.two_hot = representation == "path+2hot"
         choices = CLASSES if self.two_hot else CHANGES
-        super().__init__(width, 1 + len(choices), offsets, keep_path, self.card.frame)
-        self.keep_speed = keep_speed
+        super().__init__(width, 1 + len(choices), offsets, keep_path, keep_speed, ahead=self.card.frame.ahead)
         self.register_buffer("choices", torch.tensor(choices), persistent=False)
-        self.register_buffer("speed_prior", log_prior(1 + len(choices), keep_speed), persistent=False)
-        self.speed_head = zero_linear(width, 1 if self.two_hot else 1 + len(choices))
         if self.two_hot:
+            self.speed_head = zero_linear(width, 1)
             self.speed_classifier = nn.Linear(width, len(choices))
         self.attach(source, weights)
         self.eval()
@@ -160,13 +153,13 @@ class PlanT2(ReleasedPolicy, AroundPolicy):
 
     def layout(self) -> dict[str, tuple[int | None, ...]]:
         """Return the expected shapes."""
-        width = self.path_head.in_features
+        width = self.offset_head.in_features
         if self.two_hot:
             return {"path": (20, 2), "feature": (width,), "speeds": (len(CLASSES),)}
         return {"path": (20, 2), "feature": (None, width), "waypoints": (8, 2)}
 
-    def encode(self, observation: Observation) -> Context:
-        """Return ``feature`` [B, width] in half precision, ``path``, ``distance`` and ``ego``; see ``AroundPolicy``."""
+    def regress(self, observation: Observation) -> RegressedPlan:
+        """Return path, speeds and the hidden state of the model's own heads."""
         found = self.features(observation)
         choices = self.get_buffer("choices")
         if self.two_hot:
@@ -180,15 +173,11 @@ class PlanT2(ReleasedPolicy, AroundPolicy):
             others = (released.unsqueeze(1) + choices).clamp(min=0.0)
         targets = torch.cat([released.unsqueeze(1), others], 1)
         distance = approach(observation.ego[:, :1].float().clamp(min=0.0), targets, ACCELERATION, BRAKING)
-        path = turn_axes(found["path"], self.card.frame.axes)
-        return Context(
-            {"feature": half_rounded(feature), "path": path, "distance": distance, "ego": observation.ego.float()},
-            batch_size=[len(path)],
-        )
+        return RegressedPlan(turn_axes(found["path"], self.card.frame.axes), distance, feature)
 
     def speed_logits(self, context: Context) -> Tensor:
-        """Return the logits [B, V] of the released target speed and of the others."""
-        feature = full(context["feature"])
-        if self.two_hot:
-            return class_logits(self.speed_head(feature), self.speed_classifier(feature), self.keep_speed)
-        return self.get_buffer("speed_prior") + self.speed_head(feature)
+        """Return the logits of the released target speed and of the others; of ``path+2hot`` whatever the offset."""
+        if not self.two_hot:
+            return super().speed_logits(context)
+        feature = self.read(context)
+        return class_logits(self.speed_head(feature), self.speed_classifier(feature), self.keep_speed)

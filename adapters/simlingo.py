@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from craft_lightning.control_parameters import TrackerParameters
-from craft_lightning.policies.decoder import full, half_rounded
-from craft_lightning.policies.released.around import OFFSETS, AroundPolicy, log_prior, zero_linear
+from craft_lightning.policies.anchored import OFFSETS, AnchoredPolicy
+from craft_lightning.policies.regressed_plan import RegressedPlan
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import CARLA_EGO, speeds_to_distance, turn_axes
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
-from craft_lightning.structures import Context, Observation
+from craft_lightning.structures import Observation
 
 SCALES = (1.0, 0.0, 0.5, 0.75, 1.25)
 """Factors on the released speed, the released one first."""
@@ -49,14 +49,14 @@ CARD = ModelCard(
 )
 
 
-class SimLingo(ReleasedPolicy, AroundPolicy):
+class SimLingo(ReleasedPolicy, AnchoredPolicy):
     """SimLingo on top of the user's model: offsets of its route times factors on its speed.
 
     Args:
         source: see ``ReleasedPolicy``.
         weights: not used: no layer of upstream's is trained.
         width: features of a hidden state.
-        offsets: lateral offsets in metres, 0 first.
+        offsets: lateral offsets in metres, beside 0.
         keep_path: probability of the released route at the start.
         keep_speed: probability of the released speed at the start.
 
@@ -64,8 +64,8 @@ class SimLingo(ReleasedPolicy, AroundPolicy):
 
     card = CARD
     profiles = {  # noqa: RUF012 - ClassVar of the base
-        "heads": ("speed_head", "path_head"),
-        "decoder": ("speed_head", "path_head"),
+        "heads": ("speed_head", "offset_head"),
+        "decoder": ("speed_head", "offset_head"),
     }
     taps = {"feature": f"{_HEAD}:input.0", "waypoints": ":output.0", "path": ":output.1"}  # noqa: RUF012
 
@@ -78,9 +78,7 @@ class SimLingo(ReleasedPolicy, AroundPolicy):
         keep_path: float = 0.6,
         keep_speed: float = 0.6,
     ) -> None:
-        super().__init__(width, len(SCALES), offsets, keep_path, self.card.frame)
-        self.register_buffer("speed_prior", log_prior(len(SCALES), keep_speed), persistent=False)
-        self.speed_head = zero_linear(width, len(SCALES))
+        super().__init__(width, len(SCALES), offsets, keep_path, keep_speed, ahead=self.card.frame.ahead)
         self.attach(source)
         self.eval()
 
@@ -106,25 +104,13 @@ class SimLingo(ReleasedPolicy, AroundPolicy):
 
     def layout(self) -> dict[str, tuple[int | None, ...]]:
         """Return the expected shapes."""
-        return {"feature": (20, self.path_head.in_features), "waypoints": (None, 2), "path": (20, 2)}
+        return {"feature": (20, self.offset_head.in_features), "waypoints": (None, 2), "path": (20, 2)}
 
-    def encode(self, observation: Observation) -> Context:
-        """Return ``feature`` [B, width] in half precision, ``path``, ``distance`` and ``ego``; see ``AroundPolicy``."""
+    def regress(self, observation: Observation) -> RegressedPlan:
+        """Return path, speeds and the hidden state of the model's own heads."""
         found = self.features(observation)
         points = found["waypoints"]
         speed = points.diff(dim=1, prepend=torch.zeros_like(points[:, :1])).norm(dim=-1) / self.card.dt
         scales = torch.tensor(SCALES, device=speed.device)
         distance = speeds_to_distance(speed.unsqueeze(1) * scales[:, None], self.card.dt)
-        return Context(
-            {
-                "feature": half_rounded(found["feature"].mean(1)),
-                "path": turn_axes(found["path"], self.card.frame.axes),
-                "distance": distance,
-                "ego": observation.ego.float(),
-            },
-            batch_size=[len(distance)],
-        )
-
-    def speed_logits(self, context: Context) -> Tensor:
-        """Return the logits [B, 5] of the factors."""
-        return self.get_buffer("speed_prior") + self.speed_head(full(context["feature"]))
+        return RegressedPlan(turn_axes(found["path"], self.card.frame.axes), distance, found["feature"].mean(1))

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
+from craft_lightning.policies.listed_family import ListedPolicy
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, ModelFrame, poses_to_poses
 from craft_lightning.policies.released.heads import score_mlp
-from craft_lightning.policies.released.listed import ListedPolicy
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.structures import Context, Factor, Observation

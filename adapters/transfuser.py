@@ -8,18 +8,14 @@ from torch import Tensor, nn
 
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.errors import CraftError
-from craft_lightning.policies.decoder import full, half_rounded
-from craft_lightning.policies.released.around import (
-    OFFSETS,
-    AroundPolicy,
-    class_logits,
-    expected_speed,
-    zero_linear,
-)
+from craft_lightning.policies.anchored import OFFSETS, AnchoredPolicy
+from craft_lightning.policies.regressed_plan import RegressedPlan
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import CARLA_EGO, approach, turn_axes
+from craft_lightning.policies.released.heads import class_logits, zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.policies.released.speed_classes import expected_speed
 from craft_lightning.structures import Context, Observation
 
 ACCELERATION, BRAKING = 2.5, 5.0
@@ -100,7 +96,7 @@ CARD_PP = ModelCard(
 )
 
 
-class TransFuserV6(ReleasedPolicy, AroundPolicy):
+class TransFuserV6(ReleasedPolicy, AnchoredPolicy):
     """TFv6 on top of the user's model: the speed head is rebuilt, offsets of the path are new.
 
     Candidates: lateral offsets times (the released mean speed, then every class).
@@ -110,7 +106,7 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
         weights: see ``ReleasedPolicy``.
         speeds: speed classes in m/s, the first of them 0.
         width: features of the speed query.
-        offsets: lateral offsets in metres, 0 first.
+        offsets: lateral offsets in metres, beside 0.
         keep_path: probability of the released path at the start.
         keep_speed: probability of the released mean speed at the start.
 
@@ -118,8 +114,8 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
 
     card = CARD_V6
     profiles = {  # noqa: RUF012 - ClassVar of the base
-        "heads": ("speed_head", "decision_head", "path_head"),
-        "decoder": ("speed_head", "decision_head", "path_head"),
+        "heads": ("speed_head", "decision_head", "offset_head"),
+        "decoder": ("speed_head", "decision_head", "offset_head"),
     }
     taps = {  # noqa: RUF012
         "feature": "planning_decoder.target_speed_decoder:input.0",
@@ -141,12 +137,9 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
         keep_path: float = 0.6,
         keep_speed: float = 0.6,
     ) -> None:
-        super().__init__(width, 1 + len(speeds), offsets, keep_path, self.card.frame)
-        if len(speeds) < 2 or speeds[0] != 0.0 or not 0.5 < keep_speed < 1.0:
-            raise CraftError(
-                f"speeds={list(speeds)} and keep_speed={keep_speed} do not fit; give 0 first and above 0.5"
-            )
-        self.keep_speed = keep_speed
+        super().__init__(width, 1 + len(speeds), offsets, keep_path, keep_speed, ahead=self.card.frame.ahead)
+        if len(speeds) < 2 or speeds[0] != 0.0:
+            raise CraftError(f"speeds={list(speeds)} do not fit; give 0 first and one more at least")
         self.register_buffer("speed_classes", torch.tensor(list(speeds)))
         self.speed_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, len(speeds)))
         self.decision_head = zero_linear(width, 1)
@@ -176,30 +169,21 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
 
     def layout(self) -> dict[str, tuple[int | None, ...]]:
         """Return the expected shapes."""
-        return {"feature": (self.path_head.in_features,), "speeds": self.speed_classes.shape, "path": (None, 2)}
+        return {"feature": (self.offset_head.in_features,), "speeds": self.speed_classes.shape, "path": (None, 2)}
 
-    def encode(self, observation: Observation) -> Context:
-        """Return ``feature`` [B, width] in half precision, ``path``, ``distance`` and ``ego``; see ``AroundPolicy``."""
+    def regress(self, observation: Observation) -> RegressedPlan:
+        """Return path, speeds and the hidden state of the model's own heads."""
         found = self.features(observation)
         # Of the model's own head: the plan that is listed first does not move while the rebuilt one learns.
         released = expected_speed(found["speeds"], self.speed_classes, self.brake_above)
         targets = torch.cat([released.unsqueeze(1), self.speed_classes.expand(len(released), -1)], 1)
         now = observation.ego[:, :1].float().clamp(min=0.0)
         distance = approach(now, targets, ACCELERATION, BRAKING)
-        path = turn_axes(found["path"], self.card.frame.axes)
-        return Context(
-            {
-                "feature": half_rounded(found["feature"]),
-                "path": path,
-                "distance": distance,
-                "ego": observation.ego.float(),
-            },
-            batch_size=[len(path)],
-        )
+        return RegressedPlan(turn_axes(found["path"], self.card.frame.axes), distance, found["feature"])
 
     def speed_logits(self, context: Context) -> Tensor:
         """Return the logits [B, 1 + C] of the released mean speed and of the classes."""
-        feature = full(context["feature"])
+        feature = self.read(context)
         return class_logits(self.decision_head(feature), self.speed_head(feature), self.keep_speed)
 
 
@@ -211,7 +195,7 @@ class TransFuserPlusPlus(TransFuserV6):
         weights: see ``ReleasedPolicy``.
         speeds: speed classes in m/s, the first of them 0.
         width: features of the speed query.
-        offsets: lateral offsets in metres, 0 first.
+        offsets: lateral offsets in metres, beside 0.
         keep_path: probability of the released path at the start.
         keep_speed: probability of the released mean speed at the start.
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
+from craft_lightning.policies.listed_family import ListedPolicy
 from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
-from craft_lightning.policies.released.listed import ListedPolicy
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.structures import CandidateSet, Context, Factor, Observation

@@ -28,12 +28,17 @@ def _one_thread() -> None:
 def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give the session one cache folder of its own, so that tests share parsed towns but never a user's cache.
 
-    CRAFT_TEST_CACHE=1 keeps the user's cache, which saves a developer the parsing.
+    The processes of pytest-xdist share it: caches are written whole or not at all. CRAFT_TEST_CACHE=1 keeps the user's
+    cache, which saves a developer the parsing.
     """
     if os.environ.get("CRAFT_TEST_CACHE") == "1":
         yield Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         return
-    folder = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / "cache"
+        folder.mkdir(exist_ok=True)
+    else:
+        folder = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(folder))
     yield folder

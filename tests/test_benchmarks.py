@@ -37,12 +37,12 @@ def test_all_rows_come_out_in_one_table(program, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_traffic_manager_drives_fifty_vehicles_for_ten_minutes(monkeypatch):
+def test_the_traffic_manager_drives_fifty_vehicles_beyond_the_first_it_takes_away(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
     endure = runpy.run_module("benchmarks.traffic_manager", run_name="benchmarks.program")["endure"]
-    seen = endure("craftville", 50, 12_000)
+    seen = endure("craftville", 50, 4_000)
     assert seen["placed"] == 50
     assert seen["jumps"] == 0
-    assert seen["kilometres"] > 50.0
+    assert seen["kilometres"] > 17.0
     # Two that wait for each other in a junction are taken away by the Traffic Manager after 90 s.
     assert seen["left"] >= 25

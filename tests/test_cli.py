@@ -270,6 +270,13 @@ def test_a_mistake_on_the_command_line_is_one_sentence(run, option, sentence):
     assert sentence in refused(run, "fit", "--config", "mine.yaml", option)
 
 
+def test_two_sources_of_weights_are_refused_before_either_is_read(run):
+    words = ["--model.adapter.pretrained=/nowhere", "--model.checkpoint=/nowhere/else.safetensors"]
+    sentence = refused(run, "fit", "--config", "craft_vla", *words)
+    assert "model.checkpoint=/nowhere/else.safetensors and model.adapter.pretrained=/nowhere both say" in sentence
+    assert "set one of them to null" in sentence
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

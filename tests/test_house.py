@@ -142,6 +142,18 @@ def test_world_processes_import_neither_torch_nor_lightning():
     assert not heavy
 
 
+def test_what_a_subclass_must_give_is_asked_for_when_an_object_is_made():
+    """In the rooms of worlds: an abstract method, not an error in the middle of an episode."""
+    late = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for name, path in sources().items()
+        if room(name) in NUMPY_ONLY
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.dump(node)
+    }
+    assert not late
+
+
 @pytest.mark.parametrize(
     "modules",
     [

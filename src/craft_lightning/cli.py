@@ -32,6 +32,7 @@ from craft_lightning.noise import quiet
 from craft_lightning.objectives.base import LossCallback
 from craft_lightning.plugins import load_adapters, load_modules
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.policies.checkpoint import require_one_source
 from craft_lightning.recipe_files import find_recipe
 from craft_lightning.reports.comparison import Comparison
 from craft_lightning.resume import LAST, CommandLineWins, ResumeHint, describe_resume, last_checkpoint, read_checkpoint
@@ -146,9 +147,11 @@ class CraftCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and refuse a loss that no recipe names: the parser would make an empty one up."""
+        """Parse, and refuse two sources of weights, and a loss that no recipe names: the parser would make one up."""
         self.config = parser.parse_object(args) if isinstance(args, dict | Namespace) else parser.parse_args(args)
         config = self.config[self.config.subcommand] if self.config.get("subcommand") else self.config
+        adapter = config.model.get("adapter") or Namespace()
+        require_one_source(config.model.get("checkpoint"), (adapter.get("init_args") or {}).get("pretrained"))
         losses = config.losses
         if isinstance(config.get("seed_everything"), int) and not 0 <= config.seed_everything < 2**32:
             raise CraftError(f"seed_everything is {config.seed_everything}; give a whole number from 0 to 4294967295")

@@ -18,7 +18,7 @@ from craft_lightning.metrics.driving import DrivingScore, InfractionScore, Route
 from craft_lightning.metrics.protocols import VariantName
 from craft_lightning.objectives.base import ContributesLoss, LossCallback, collect_losses, require_finite
 from craft_lightning.policies.base import PolicyAdapter, Profile
-from craft_lightning.policies.checkpoint import load_policy
+from craft_lightning.policies.checkpoint import load_policy, require_one_source
 from craft_lightning.structures import CandidateSet, Demonstration, FactorLogProbs, PlanSpec, Transition
 
 _HEADER = "craft_lightning"
@@ -92,6 +92,7 @@ class CraftModule(LightningModule):
                 "support_mass": support_mass,
             }
         )
+        require_one_source(checkpoint, adapter.arguments.get("pretrained"))
         self.started_from = checkpoint
         self.adapter = adapter
         if checkpoint is not None:

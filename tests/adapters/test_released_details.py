@@ -22,8 +22,9 @@ from craft_lightning.adapters.vadv2 import VADv2, read_plans
 from craft_lightning.control import Tracker
 from craft_lightning.errors import CraftError
 from craft_lightning.objectives.functional import kl_student_teacher, kl_teacher_student
-from craft_lightning.policies.released.around import expected_speed, shifted, two_hot
+from craft_lightning.policies.regressed_plan import shifted_paths
 from craft_lightning.policies.released.source import BridgedModel
+from craft_lightning.policies.released.speed_classes import expected_speed, two_hot
 from craft_lightning.policies.released.vetoes import collides
 from craft_lightning.structures import Observation
 
@@ -189,7 +190,7 @@ def test_plant_takes_its_speed_from_the_third_and_fourth_waypoint():
 
 def test_offsets_move_a_path_to_the_left_and_begin_at_the_ego():
     path = torch.stack([torch.arange(1.0, 21.0), torch.zeros(20)], -1)[None]
-    moved = shifted(path, (0.0, 1.0, -2.0))
+    moved = shifted_paths(path, torch.tensor([0.0, 1.0, -2.0]), 8.0)
     assert torch.equal(moved[:, 0], path)
     torch.testing.assert_close(moved[0, 1, 7:, 1], torch.ones(13))
     torch.testing.assert_close(moved[0, 2, 7:, 1], torch.full((13,), -2.0))

@@ -25,8 +25,8 @@ from craft_lightning.adapters.transfuser import TransFuserPlusPlus, TransFuserV6
 from torch import nn
 from torch.nn import functional
 
-from craft_lightning.policies.released.around import expected_speed
 from craft_lightning.policies.released.source import LocalModel
+from craft_lightning.policies.released.speed_classes import expected_speed
 from craft_lightning.structures import Observation
 
 sys.path.insert(0, str(Path(__file__).parent))

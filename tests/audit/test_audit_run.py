@@ -1,12 +1,11 @@
 import dataclasses
 import itertools
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
+from craft_lightning.__main__ import main
 from craft_lightning.audit.run import AuditOptions, _claim, _shares, audit
 from craft_lightning.audit.worker import Share, read_lines, read_suite, turns
 from craft_lightning.errors import CraftError
@@ -84,17 +83,12 @@ def test_a_share_travels_as_json(options):
 
 
 @pytest.mark.slow
-def test_a_small_audit_and_going_on_with_it(tmp_path):
+def test_a_small_audit_and_going_on_with_it(tmp_path, capsys):
     folder = tmp_path / "audit"
-    command = [sys.executable, "-m", "craft_lightning", "audit", "--output", str(folder), "--workers", "1"]
+    command = ["audit", "--output", str(folder), "--workers", "1"]
     command += ["--states", "2", "--branches", "3", "--seconds", "1", "--horizon", "1", "--vehicles", "8"]
-
-    def run(*more):
-        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=280, check=False)
-
-    done = run()
-    assert done.returncode == 0, done.stderr
-    assert "Cov/Var" in done.stdout
+    assert main(command) == 0, capsys.readouterr().err
+    assert "Cov/Var" in capsys.readouterr().out
     document = json.loads((folder / "audit.json").read_text())
     every = document["figures"]["all"]
     assert every["states"] == 2
@@ -105,7 +99,6 @@ def test_a_small_audit_and_going_on_with_it(tmp_path):
     # Cut off in the middle of the last episode, it goes on and ends with the same figures.
     text = (folder / "states-0.jsonl").read_text()
     (folder / "states-0.jsonl").write_text(text[: -len(text.splitlines()[-1]) // 2])
-    again = run()
-    assert again.returncode == 0, again.stderr
+    assert main(command) == 0, capsys.readouterr().err
     assert read_lines(folder / "states-0.jsonl") == episodes
     assert json.loads((folder / "audit.json").read_text())["figures"] == document["figures"]

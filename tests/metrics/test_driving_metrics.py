@@ -1,22 +1,14 @@
-import json
 import pickle
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics import (
-    DrivingEfficiency,
     DrivingScore,
     InfractionScore,
-    InfractionsPerKm,
-    MultiAbility,
     RouteCompletion,
     RouteRecord,
     SuccessRate,
@@ -136,55 +128,3 @@ def test_state_survives_pickling_and_reset():
     copy.reset()
     copy.update(SUITE[:1])
     assert float(copy.compute()) == 100.0
-
-
-def _behaviour():
-    return DrivingEfficiency(), MultiAbility(), InfractionsPerKm()
-
-
-def _numbers(metrics) -> list[float]:
-    """All numbers of metrics, -1 for an ability without a route."""
-    values = [metric.compute() for metric in metrics]
-    flat = [item for value in values for item in (value.values() if isinstance(value, dict) else [value])]
-    return [-1.0 if torch.isnan(item) else float(item) for item in flat]
-
-
-def _rank(rank: int, size: int, port: int) -> None:
-    """Run one rank of a group and print its metrics."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-    # Route 1 was driven by both ranks (a distributed sampler pads); two of the metrics get nothing on the second rank.
-    shared = [SUITE[:2], SUITE[1:]][rank]
-    lonely = [SUITE, []][rank]
-    metrics = [cls() for cls in METRICS]
-    for metric, shard in zip(metrics, [shared, lonely, shared, lonely], strict=True):
-        if shard:
-            metric.update(shard)
-    behaviour = _behaviour()
-    for metric, shard in zip(behaviour, [shared, lonely, shared], strict=True):
-        if shard:
-            metric.update(shard)
-    print(json.dumps([float(metric.compute()) for metric in metrics] + _numbers(behaviour)))
-    dist.destroy_process_group()
-
-
-def test_two_ranks_equal_one_process():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ranks = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(port)], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    behaviour = _behaviour()
-    for metric in behaviour:
-        metric.update(SUITE)
-    expected = [float(score(cls, SUITE)) for cls in METRICS] + _numbers(behaviour)
-    for rank in ranks:
-        output, _ = rank.communicate(timeout=120)
-        assert rank.returncode == 0
-        assert json.loads(output) == pytest.approx(expected, abs=1e-6)
-
-
-if __name__ == "__main__":
-    _rank(*map(int, sys.argv[1:]))

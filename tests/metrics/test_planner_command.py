@@ -42,6 +42,20 @@ def table(tmp_path):
     return write
 
 
+def test_a_scene_that_is_repeated_is_named_and_counts_once(table, capsys):
+    text = V1.replace("1,bb", "0,aa,True,1.0,1.0,0.6,1.0,1.0,1.0,0.8333333333\n1,bb")
+    once, twice = run(capsys, table(V1), table(text, "twice.csv"))
+    assert twice.pop("repeated_scenes") == ["aa"]
+    assert {**twice, "file": ""} == {**once, "file": ""}
+    assert main(["pdms", str(table(text))]) == 0
+    assert "more than once, counted once: aa" in capsys.readouterr().out
+
+
+def test_a_scene_with_two_results_is_refused(table, capsys):
+    error = mistake(capsys, table(V1.replace("1,bb", "1,aa")))
+    assert "scene 'aa' comes twice, with no_at_fault_collisions 1 and 0.5" in error
+
+
 def test_version_1(table, capsys):
     (found,) = run(capsys, table(V1))
     assert found["score_name"] == "PDMS"

@@ -1,8 +1,4 @@
-"""PDMS, EPDMS and nuPlan's score from sub-scores: hand vectors, quirks, scenes that come twice, two ranks."""
-
-import socket
-import subprocess
-import sys
+"""PDMS, EPDMS and nuPlan's score from sub-scores: hand vectors, quirks, scenes that come twice."""
 
 import numpy as np
 import pytest
@@ -227,7 +223,7 @@ def test_means_by_type_weighted_with_their_numbers_are_the_plain_mean():
     assert by_type == pytest.approx(scores.mean())
 
 
-# --- ranks ------------------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------------------
 
 
 def test_keys_tell_tokens_apart():
@@ -235,37 +231,3 @@ def test_keys_tell_tokens_apart():
     assert len(torch.unique(keys, dim=0)) == 5000
     assert keys.max() < 2**21
     assert torch.equal(scene_keys([3]), scene_keys(["3"]))
-
-
-def _rank(rank: int, size: int, port: int) -> None:
-    """Run one rank of a group and print its metrics."""
-    dist = torch.distributed
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-    # Scene b comes on both ranks, as a distributed sampler pads; nuPlan's metric gets nothing on the second.
-    scenes = [(0, 1), (1, 2, 3)][rank]
-    pdm, closed_loop = PDMScore(version=1), NuPlanClosedLoopScore()
-    pdm.update(rows(V1, *scenes), ["abcd"[i] for i in scenes])
-    if rank == 0:
-        closed_loop.update(CLOSED_LOOP, list("abcd"))
-    print(pdm.compute().item(), closed_loop.compute().item())
-    dist.destroy_process_group()
-
-
-def test_two_ranks_equal_one_process():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(port)], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    for rank in ranks:
-        output, _ = rank.communicate(timeout=120)
-        assert rank.returncode == 0
-        assert [float(word) for word in output.split()[-2:]] == pytest.approx(
-            [np.mean(V1_SCORES), np.mean(CLOSED_LOOP_SCORES)]
-        )
-
-
-if __name__ == "__main__":
-    _rank(*map(int, sys.argv[1:]))

@@ -71,6 +71,13 @@ def test_a_fit_with_a_planner_score(score):
     assert "proxy/executed_variance_share" not in metrics
 
 
+def test_a_horizon_beyond_the_plans_is_refused_before_anything_is_driven(monkeypatch):
+    monkeypatch.setattr(SyntheticDataModule, "train_dataloader", lambda self: pytest.fail("something was driven"))
+    run = trainer(CounterfactualProxy(name="proxy", backend="torch", horizon=4.5, score="epdms"))
+    with pytest.raises(CraftError, match=r"losses\.proxy: horizon is 4\.5 s but .* TinyVocabularyPolicy last 4 s"):
+        run.fit(CraftModule(TinyVocabularyPolicy(), trainable="decoder"), datamodule=SyntheticDataModule(16, 1, 16))
+
+
 def test_the_default_is_crafts_reward():
     proxy = CounterfactualProxy(name="proxy")
     assert proxy.score == "craft"

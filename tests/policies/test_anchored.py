@@ -1,5 +1,7 @@
 """Deterministic heads with anchors around their own plan: the original survives, and it can learn otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +11,11 @@ from craft_lightning.module import CraftModule
 from craft_lightning.objectives.distillation import SelfDistillation
 from craft_lightning.objectives.imitation import Imitation
 from craft_lightning.objectives.proxy import CounterfactualProxy
-from craft_lightning.policies.regressed_plan import (
-    changed_speeds,
-    driven,
-    ramped_speeds,
-    shifted_paths,
-    waypoint_speeds,
-)
+from craft_lightning.policies.anchored import AnchoredPolicy
+from craft_lightning.policies.regressed_plan import changed_speeds, shifted_paths, waypoint_speeds
+from craft_lightning.policies.released.frames import ModelFrame, path_to_poses
 from craft_lightning.structures import Demonstration
-from craft_lightning.testing.tiny_regressor import TARGETS, TinyRegressor
+from craft_lightning.testing.tiny_regressor import TinyRegressor
 from craft_lightning.testing.transitions import ProgressWorld, SyntheticDataModule, random_observation
 
 
@@ -41,8 +39,8 @@ def test_greedy_driving_is_the_original_plan_exactly(policy):
     index, plan = policy.act(candidates, greedy=True)
     assert (index == 0).all()
     original = policy.regress(observation)
-    for path, speed, found in zip(original.path, original.speed, plan, strict=True):
-        along = np.cumsum(speed.detach().numpy().astype(np.float64)) * 0.1
+    for path, distance, found in zip(original.path, original.distance, plan, strict=True):
+        along = distance[0].detach().numpy().astype(np.float64)
         knots = np.concatenate([np.zeros((1, 2)), path.detach().numpy()])
         beyond = knots[-1] + (knots[-1] - knots[-2]) * 1000.0
         knots, places = np.concatenate([knots, beyond[None]]), [*range(21), 1020]
@@ -81,9 +79,6 @@ def test_speeds_and_paths():
     waypoints = torch.tensor([[[1.0, 0.0], [3.0, 0.0]]])
     found = waypoint_speeds(waypoints, 0.25, 8, 0.1)
     torch.testing.assert_close(found, torch.tensor([[4.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0]]))
-    ramps = ramped_speeds(torch.tensor([5.0]), torch.tensor([[0.0, 5.0, 6.0]]), 20, 0.1, 2.5, 6.0)[0]
-    torch.testing.assert_close(ramps[:, 0], torch.tensor([5.0 - 0.3, 5.0, 5.125]))
-    torch.testing.assert_close(ramps[:, -1], torch.tensor([0.0, 5.0, 6.0]))
     changed = changed_speeds(torch.full((1, 20), 4.0), torch.tensor([-50.0, -2.0, 0.0, 2.0]), 0.1, 2.5, 6.0)[0]
     torch.testing.assert_close(changed[:, -1], torch.tensor([0.0, 2.0, 4.0, 6.0]))
     straight = torch.stack([torch.arange(1.0, 21.0), torch.zeros(20)], -1).unsqueeze(0)
@@ -91,18 +86,24 @@ def test_speeds_and_paths():
     assert torch.equal(paths[:, 0], straight)
     torch.testing.assert_close(paths[0, 1, 11:, 1], torch.full((9,), 1.5))
     assert paths[0, 1, 0, 1] < 0.05
-    plans = driven(paths, changed.unsqueeze(0), 0.1)
-    assert plans.shape == (1, 2, 4, 20, 3)
-    torch.testing.assert_close(plans[0, 0, 2, -1], torch.tensor([8.0, 0.0, 0.0]))
+    driven = path_to_poses(paths.unsqueeze(2), (changed.cumsum(-1) * 0.1)[None, None], ModelFrame("forward_left"))
+    assert driven.shape == (1, 2, 4, 20, 3)
+    torch.testing.assert_close(driven[0, 0, 2, -1], torch.tensor([8.0, 0.0, 0.0]))
 
 
 def test_wrong_heads_are_refused():
     with pytest.raises(CraftError, match="keep"):
-        TinyRegressor.__mro__[1].__init__(TinyRegressor(), 8, keep=0.4)
+        AnchoredPolicy.__init__(TinyRegressor(), 8, 5, keep_path=0.4)
+    with pytest.raises(CraftError, match="leave out 0"):
+        AnchoredPolicy.__init__(TinyRegressor(), 8, 5, offsets=(0.0, 1.0))
     policy = TinyRegressor(scored=True)
-    policy.target_table = torch.tensor([1.0, *TARGETS])
-    with pytest.raises(CraftError, match="target_speeds"):
-        policy.encode(random_observation(2, torch.Generator().manual_seed(0)))
+    right = policy.regress
+    observation = random_observation(2, torch.Generator().manual_seed(0))
+    for field, words in (("distance", "4 speeds and not 5"), ("speed_scores", "must score all speeds but the first")):
+        plan = right(observation)
+        policy.regress = lambda _, plan=plan, field=field: replace(plan, **{field: getattr(plan, field)[:, 1:]})
+        with pytest.raises(CraftError, match=words):
+            policy.encode(observation)
 
 
 def test_craft_moves_it_away_from_the_original(policy, quiet_trainer):

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +22,11 @@ from craft_lightning.metrics.motion import FILE_NAME, read_motion
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.proxy import CounterfactualProxy
+from craft_lightning.policies.checkpoint import save_policy
 from craft_lightning.roads.routes import read_routes, write_routes
 from craft_lightning.roads.suites import suite_file
 from craft_lightning.rollouts.datamodule import DrivingDataModule
-from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS
+from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS, SETTINGS
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 
 pytestmark = pytest.mark.timeout(900)
@@ -110,9 +113,24 @@ def test_what_is_there_already_is_not_driven_again(suite, policy, kept, monkeypa
     ]
 
 
+def test_a_folder_from_before_the_traffic_was_noted_goes_on(suite, policy, kept, tmp_path, monkeypatch):
+    folder = shutil.copytree(kept[0], tmp_path / "older")
+    for name in (RESULTS, SETTINGS):
+        text = (folder / name).read_text()
+        assert '"traffic": "sumo"' in text
+        (folder / name).write_text(re.sub(r',\s*"traffic": "sumo"', "", text))
+    monkeypatch.setattr(DrivingDataModule, "pool", property(lambda self: pytest.fail("a world was started")))
+    assert len(module(suite, results=str(folder)).evaluate(policy, "evaluate")) == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"seed": 4}, "seed"), ({"protocol": "bench2drive"}, "rules"), ({"vehicles": 6}, "vehicles")],
+    [
+        ({"seed": 4}, "seed"),
+        ({"protocol": "bench2drive"}, "rules"),
+        ({"vehicles": 6}, "vehicles"),
+        ({"traffic": "traffic_manager"}, "traffic"),
+    ],
 )
 def test_another_runs_folder_is_refused_and_left_alone(suite, policy, kept, changes, field):
     folder, _ = kept
@@ -129,44 +147,6 @@ def test_another_policys_folder_is_refused(suite, policy, kept):
     data = module(suite, results=str(kept[0]))
     with pytest.raises(CraftError, match="holds results with weights="):
         data.evaluate(other, "evaluate")
-
-
-@pytest.mark.slow
-def test_a_run_that_breaks_off_goes_on_with_the_same_numbers(suite, policy, kept, tmp_path):
-    """An exception in the middle: what was kept stays, what was on the way is driven again and counted."""
-    data = module(suite, results=str(tmp_path))
-
-    class Stop(Exception):
-        pass
-
-    def stop(record):
-        raise Stop
-
-    from craft_lightning.rollouts import worlds
-
-    real = worlds.drive_routes
-
-    def once(*arguments, **named):
-        return real(*arguments[:5], stop, *arguments[6:], **named)
-
-    worlds.drive_routes = once
-    try:
-        with pytest.raises(Stop):
-            data.evaluate(policy, "evaluate")
-    finally:
-        worlds.drive_routes = real
-        data.close()
-    assert len(read_document(tmp_path / RESULTS).records) == 1
-    data = module(suite, results=str(tmp_path))
-    try:
-        records = data.evaluate(policy, "evaluate")
-    finally:
-        data.close()
-    assert [numbers(RouteRecord.from_dict(one)) for one in records] == [
-        numbers(RouteRecord.from_dict(one)) for one in kept[1]
-    ]
-    assert sorted(record["attempts"] for record in records) == [1, 1, 1, 2]
-    assert sum(json.loads((tmp_path / ATTEMPTS).read_text()).values()) == 5
 
 
 class Seen(Callback):
@@ -204,31 +184,36 @@ def test_training_in_two_towns_scores_every_state_on_its_own_grid(suite, policy,
 
 
 @pytest.mark.slow
-def test_lightning_test_killed_half_way_and_run_again_ends_with_the_same_numbers(suite, tmp_path):
+def test_lightning_test_killed_half_way_and_run_again_ends_with_the_numbers_of_a_run_in_python(
+    suite, policy, kept, tmp_path
+):
+    """What was kept stays, what was on the way is driven again and counted; the command and Python drive alike."""
+    file = save_policy(tmp_path / "policy.safetensors", policy)
+    folder, adapter = tmp_path / "results", f"{TinyVocabularyPolicy.__module__}.{TinyVocabularyPolicy.__name__}"
     words = [sys.executable, "-m", "craft_lightning", "test", "--config", "craft_vocabulary", f"--data.suite={suite}"]
-    words += ["--data.worlds=2", "--data.vehicles=5", "--data.walkers=0", "--data.progress=false"]
+    words += ["--data.worlds=2", "--data.vehicles=5", "--data.walkers=0", "--data.progress=false", "--data.seed=3"]
+    words += [f"--model.adapter={adapter}", f"--model.checkpoint={file}", f"--data.results={folder}"]
 
-    def start(folder):
-        return subprocess.Popen([*words, f"--data.results={folder}"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    def start():
+        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
 
-    cut, whole = tmp_path / "cut", tmp_path / "whole"
-    killed = start(cut)
-    wait_for(lambda: (cut / RESULTS).exists() and len(read_document(cut / RESULTS).records) >= 1)
+    killed = start()
+    wait_for(lambda: (folder / RESULTS).exists() and len(read_document(folder / RESULTS).records) >= 1)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    done = len(read_document(cut / RESULTS).records)
-    assert 1 <= done < 4
-    resumed, straight = start(cut), start(whole)
+    done = {record.index for record in read_document(folder / RESULTS).records}
+    begun = {int(index) for index in json.loads((folder / ATTEMPTS).read_text())}
+    assert done < begun <= set(range(4))
+    resumed = start()
     output = resumed.communicate(timeout=600)[0]
-    straight.communicate(timeout=600)
-    assert (resumed.returncode, straight.returncode) == (0, 0)
+    assert resumed.returncode == 0
     assert "driving score" in output
     assert "test/driving_score" in output
-    found, wanted = (read_document(folder / RESULTS).records for folder in (cut, whole))
-    assert [numbers(record) for record in found] == [numbers(record) for record in wanted]
-    assert max(record.attempts for record in found) == 2
+    found = read_document(folder / RESULTS).records
+    assert [numbers(record) for record in found] == [numbers(RouteRecord.from_dict(one)) for one in kept[1]]
+    assert [record.attempts for record in found] == [2 if index in begun - done else 1 for index in range(4)]
     score = subprocess.run(
-        [sys.executable, "-m", "craft_lightning", "score", str(cut / RESULTS), str(whole / RESULTS), "--json"],
+        [sys.executable, "-m", "craft_lightning", "score", str(folder / RESULTS), str(kept[0] / RESULTS), "--json"],
         capture_output=True,
         text=True,
         check=True,

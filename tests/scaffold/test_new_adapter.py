@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,9 +14,9 @@ import yaml
 from craft_lightning.__main__ import main
 from craft_lightning.errors import CraftError
 from craft_lightning.recipe_files import find_recipe
-from craft_lightning.scaffold.writing import families, is_checkout, new_adapter
+from craft_lightning.scaffold.writing import PRETRAINING, families, is_checkout, new_adapter
 from craft_lightning.testing import check_adapter
-from craft_lightning.testing.registered import example_of
+from craft_lightning.testing.registered import example_of, registered_adapters
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,15 @@ def test_a_generated_adapter_of_every_family_keeps_the_contract(family, checkout
     shipped = yaml.safe_load(find_recipe("craft_vocabulary").read_text())
     assert recipe["losses"] == shipped["losses"]
     assert recipe["data"] == shipped["data"]
+    # What the comments tell to run first is this family's recipe, and the file that it writes is named.
+    name, file = PRETRAINING[family]
+    comments = "".join(line for line in written.files[1].read_text().splitlines(True) if line.startswith("#"))
+    assert set(re.findall(r"pretrain_\w+", comments)) == {name}
+    assert file in comments
+    exporting = yaml.safe_load(find_recipe(name).read_text())["trainer"]["callbacks"]
+    assert file in [callback.get("init_args", {}).get("path") for callback in exporting]
+    trained = yaml.safe_load(find_recipe(name).read_text())["model"]["adapter"]["class_path"]
+    assert registered_adapters()[trained].family == module.MyPlanner.family
     compile(written.files[2].read_text(), "test", "exec")
     assert "craft_lightning.adapters.my_planner" in written.files[2].read_text()
 
@@ -76,7 +86,9 @@ def test_generated_files_are_clean(checkout):
     ruff = Path(sys.executable).with_name("ruff")
     if not ruff.exists():
         pytest.skip("ruff is not installed beside this Python")
-    files = [path for family in families() for path in new_adapter(f"A-{family}", family, checkout).files]
+    files = [
+        path for family in families() for path in new_adapter(f"a_{family.replace('-', '_')}", family, checkout).files
+    ]
     code = [str(path) for path in files if path.suffix == ".py" and "tests" not in path.parts[-3:]]
     for words in (["check", "--config", str(ROOT / "pyproject.toml")], ["format", "--check", "--line-length", "120"]):
         # Sorted as in this checkout: our own package counts as first-party there.
@@ -106,7 +118,10 @@ def test_a_package_of_ones_own_passes_its_test_and_its_recipe_trains(tmp_path, m
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["My Planner", "--family", "vocabulary"], "NAME is 'My Planner'; give letters"),
+        (["My Planner", "--family", "vocabulary"], "NAME is 'My Planner', which Python cannot take"),
+        (["My Planner", "--family", "vocabulary"], "such as MyPlanner"),
+        (["toy-x", "--family", "vocabulary"], "such as ToyX"),
+        (["toy.x2", "--family", "vocabulary"], "such as ToyX2"),
         (["class", "--family", "vocabulary"], "NAME is 'class'"),
         (["None", "--family", "vocabulary"], "NAME is 'None'"),
         (["9lives", "--family", "vocabulary"], "NAME is '9lives'"),

@@ -30,6 +30,7 @@ class SubScoreTable:
         tokens: [N] names of the scenes.
         columns: [N] float64 by name, NaN where a cell is empty.
         stage: [N] 1 or 2 in a two-stage table, else 0.
+        repeated: scenes that the file holds more than once, all their lines alike; each counts once.
 
     """
 
@@ -38,6 +39,7 @@ class SubScoreTable:
     tokens: list[str]
     columns: Mapping[str, np.ndarray]
     stage: np.ndarray
+    repeated: tuple[str, ...] = ()
 
     def scores(self) -> np.ndarray:
         """Scores [N]; NaN for a scene that failed."""
@@ -60,6 +62,8 @@ class SubScoreTable:
                 name: _mean(values) for name, values in self.columns.items() if name in COMPOSITIONS[self.kind].columns
             },
         }
+        if self.repeated:
+            result["repeated_scenes"] = list(self.repeated)
         if self.stage.any():
             result["by_stage"] = {f"stage {stage}": _mean(scores[self.stage == stage]) for stage in (1, 2)}
         if "score" in self.columns and (both := known & ~np.isnan(self.columns["score"])).any():
@@ -71,14 +75,16 @@ def read_sub_scores(path: str | Path, kind: str | None = None) -> SubScoreTable:
     """Read a .csv of sub-scores.
 
     NAVSIM's tables come as they are: its index column and summary rows are passed over, the columns of both stages
-    (``..._stage_one``, ``..._stage_two``) are put together. Other columns than numbers are ignored.
+    (``..._stage_one``, ``..._stage_two``) are put together. Other columns than numbers are ignored. A scene that is
+    repeated word for word counts once.
 
     Args:
         path: the file.
         kind: "pdms", "epdms" or "nuplan"; None tells by the columns.
 
     Raises:
-        CraftError: no such file, no table, a column that is missing or no number, or an unknown kind.
+        CraftError: no such file, no table, a column that is missing or no number, an unknown kind, or a scene with two
+            different lines.
 
     """
     if kind is not None and kind not in COMPOSITIONS:
@@ -109,7 +115,35 @@ def read_sub_scores(path: str | Path, kind: str | None = None) -> SubScoreTable:
         raise CraftError(f"{path} has none of the columns of {composition.name}: {', '.join(composition.columns)}")
     wanted = {name: plain[name] for name in (*composition.columns, "score") if name in plain}
     columns = {name: _numbers(path, name, cells) for name, cells in wanted.items()}
-    return SubScoreTable(str(path), kind, [tokens[place] for place in keep], columns, stage)
+    return _once(SubScoreTable(str(path), kind, [tokens[place] for place in keep], columns, stage))
+
+
+def _once(table: SubScoreTable) -> SubScoreTable:
+    """Return the table with every scene once, the first time it comes."""
+    first: dict[str, int] = {}
+    again = []
+    for place, token in enumerate(table.tokens):
+        if (earlier := first.setdefault(token, place)) == place:
+            continue
+        again.append(token)
+        for name, values in (*table.columns.items(), ("stage", table.stage)):
+            if not np.array_equal(values[earlier], values[place], equal_nan=True):
+                raise CraftError(
+                    f"{table.path}: scene '{token}' comes twice, with {name} {values[earlier]:g} and "
+                    f"{values[place]:g}; a scene counts once, so remove the line that does not count, or "
+                    "give each run a file of its own"
+                )
+    if not again:
+        return table
+    rows = list(first.values())
+    return SubScoreTable(
+        table.path,
+        table.kind,
+        list(first),
+        {name: values[rows] for name, values in table.columns.items()},
+        table.stage[rows],
+        tuple(dict.fromkeys(again)),
+    )
 
 
 def _staged(path: str | Path, rows: list[dict[str, str]], names: list[str]) -> tuple[dict[str, list[str]], np.ndarray]:
@@ -167,6 +201,9 @@ def print_table(summary: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(f"{summary['scenes']} scenes, {summary['failed']} failed")
+    if repeated := summary.get("repeated_scenes"):
+        more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
+        console.print(f"in the file more than once, counted once: {', '.join(repeated[:5])}{more}", markup=False)
     if "largest_difference_to_score_column" in summary:
         console.print(
             f"largest difference to the file's own score: {summary['largest_difference_to_score_column']:.2g}"

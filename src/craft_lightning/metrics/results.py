@@ -37,6 +37,7 @@ class Protocol:
         seed: base seed of traffic and scenarios.
         trained_on_evaluation: whether the policy was trained on routes of the suite, which is refused unless asked for.
         rules: name of the evaluation protocol, a key of ``protocols.PROTOCOLS``; "" = limits of the run's own.
+        traffic: who drove the background vehicles, "sumo" or "traffic_manager"; files without it were driven by SUMO.
 
     """
 
@@ -49,6 +50,7 @@ class Protocol:
     seed: int = 0
     trained_on_evaluation: bool = False
     rules: str = ""
+    traffic: str = "sumo"
 
     def __post_init__(self) -> None:
         if self.world not in ("embedded", "carla"):
@@ -84,8 +86,9 @@ class Protocol:
         decision = self.tick_seconds * self.ticks_per_decision
         stamp = ", TRAINED ON THESE ROUTES" if self.trained_on_evaluation else ""
         rules = f"protocol {self.rules}, " if self.rules else ""
+        traffic = "" if self.traffic == "sumo" else f", traffic {self.traffic}"
         return (
-            f"{rules}world {self.world}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
+            f"{rules}world {self.world}{traffic}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
             f"tick {self.tick_seconds:g} s, decision {decision:g} s{stamp}"
         )
 

@@ -28,7 +28,7 @@ class CounterfactualProxy(LossCallback):
 
     Args:
         weight: factor of the term in the objective.
-        horizon: seconds that are rolled out.
+        horizon: seconds that are rolled out; for a planner score at most those that the policy's plans last.
         statistics: "uniform" gives every valid candidate the same say in mean and std, as CRAFT does; "policy" weights
             them by the probability with which they were offered, so that improbable candidates cannot move the update.
         floor: smallest standard deviation that divides, in units of the return; keeps near-equal groups quiet.
@@ -91,6 +91,26 @@ class CounterfactualProxy(LossCallback):
         self._world: Any = None
         self._planner: Any = None
 
+    def build(self, module: Learner) -> None:
+        """Own no module; refuse a policy whose plans end before a planner score does, before anything is driven.
+
+        Raises:
+            CraftError: they do.
+
+        """
+        self._require_long_plans(module)
+
+    def _require_long_plans(self, module: Learner) -> None:
+        spec = module.adapter.spec
+        seconds = spec.num_poses * spec.dt
+        if self.score != "craft" and self.horizon > seconds + 1e-6:
+            raise CraftError(
+                f"losses.{self.name}: horizon is {self.horizon:g} s but the candidates of "
+                f"{type(module.adapter).__name__} last {seconds:g} s, and a score of {self.score} beyond them "
+                "would judge no plan; set horizon to "
+                f"{seconds:g} or less, or let the adapter plan longer"
+            )
+
     @property
     def world(self) -> Any:
         """The counterfactual world; made at first use, since its kernels take a while to load."""
@@ -118,6 +138,7 @@ class CounterfactualProxy(LossCallback):
             CraftError: a return of a valid candidate is not finite, or the policy's poses are not at 0.1 s.
 
         """
+        self._require_long_plans(module)
         dt = module.adapter.spec.dt
         if abs(dt - 0.1) > 1e-6:
             raise CraftError(

@@ -108,6 +108,24 @@ def load_policy(name: str | os.PathLike[str], policy: PolicyAdapter | None = Non
     return built.eval()
 
 
+def require_one_source(checkpoint: Any, pretrained: Any) -> None:
+    """Refuse a policy whose weights are to come from two places, before anything is read.
+
+    Args:
+        checkpoint: value of ``model.checkpoint``.
+        pretrained: value of the adapter's argument ``pretrained``.
+
+    Raises:
+        CraftError: both are given.
+
+    """
+    if checkpoint is not None and pretrained:
+        raise CraftError(
+            f"model.checkpoint={checkpoint} and model.adapter.pretrained={pretrained} both say where the weights come "
+            "from; set one of them to null"
+        )
+
+
 def read_metadata(name: str | os.PathLike[str]) -> dict[str, Any]:
     """Return a checkpoint's metadata: class_path, init_args, plan_spec, vocabulary_hash, notes."""
     return read_safetensors(find_file(name, _FIELD), _FIELD)[1]

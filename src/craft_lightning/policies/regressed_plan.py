@@ -5,21 +5,21 @@ import dataclasses
 import torch
 from torch import Tensor
 
-_SPACING = 1.0  # metres between the points of a regressed path, as in SimLingo, PlanT 2 and TF++
+from craft_lightning.geometry import arc_length
 
 
 @dataclasses.dataclass
 class RegressedPlan:
     """What a deterministic head answers for B states.
 
-    path [B, L, 2] points in the ego frame at 1, 2, ... L metres of arc length; speed [B, T] mean speed of every step in
-    m/s; hidden [B, H] the last hidden state before the heads; speed_scores [B, C] log-probabilities of target speeds
-    where the head has some.
+    path [B, P, 2] points ahead of the origin, in forward-left axes of the head's reference point; distance [B, V, T]
+    metres driven at each of our poses by every speed, the regressed one first; feature [B, H] the last hidden state
+    before the heads; speed_scores [B, V - 1] log-probabilities of the other speeds where the head has some.
     """
 
     path: Tensor
-    speed: Tensor
-    hidden: Tensor
+    distance: Tensor
+    feature: Tensor
     speed_scores: Tensor | None = None
 
 
@@ -40,15 +40,6 @@ def waypoint_speeds(waypoints: Tensor, spacing: float, poses: int, dt: float) ->
     return speed[:, index]
 
 
-def ramped_speeds(ego_speed: Tensor, target: Tensor, poses: int, dt: float, push: float, brake: float) -> Tensor:
-    """Return speeds [B, V, T] that leave ``ego_speed`` [B] for ``target`` [B, V] at ``push`` or ``brake`` m/s^2."""
-    time = dt * (torch.arange(poses, device=target.device) + 0.5)
-    gap = target - ego_speed[:, None]
-    limit = torch.where(gap > 0, push, brake)[..., None] * time
-    bounded = gap.sign()[..., None] * torch.minimum(gap.abs()[..., None], limit)
-    return (ego_speed[:, None, None] + bounded).clamp_min(0.0)
-
-
 def changed_speeds(speed: Tensor, change: Tensor, dt: float, push: float, brake: float) -> Tensor:
     """Return ``speed`` [B, T] raised or lowered by ``change`` [V] m/s at ``push`` or ``brake`` m/s^2, [B, V, T]."""
     time = dt * (torch.arange(speed.shape[1], device=speed.device) + 0.5)
@@ -57,35 +48,20 @@ def changed_speeds(speed: Tensor, change: Tensor, dt: float, push: float, brake:
 
 
 def shifted_paths(path: Tensor, offset: Tensor, reach: float) -> Tensor:
-    """Return the paths [B, O, L, 2] that lie ``offset`` [O] metres to the left of ``path`` [B, L, 2].
+    """Return the paths [B, O, P, 2] that lie ``offset`` [O] metres to the left of ``path`` [B, P, 2].
 
-    The shift grows from nothing at the ego to all of it ``reach`` metres on, by a smooth step. No shift returns the
-    path's very numbers.
+    The shift grows from nothing at the ego to all of it ``reach`` metres of path on, by a smooth step. No shift returns
+    the path's very numbers.
     """
-    previous = torch.cat([torch.zeros_like(path[:, :1]), path[:, :-1]], 1)
     with torch.no_grad():
-        step = path - previous
-        normal = torch.stack([-step[..., 1], step[..., 0]], -1)
-        normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        share = (_SPACING * torch.arange(1, path.shape[1] + 1, device=path.device) / reach).clamp_max(1.0)
-        smooth = share.square() * (3.0 - 2.0 * share)
-        shift = offset[:, None, None] * (smooth[:, None] * normal).unsqueeze(1)
+        whole = torch.cat([torch.zeros_like(path[:, :1]), path], 1)
+        step = whole.diff(dim=1)
+        length = step.norm(dim=-1, keepdim=True)
+        # Where points coincide the ego stands; any direction will do, and ahead is one.
+        ahead = path.new_tensor([1.0, 0.0])
+        direction = torch.where(length > 1e-3, step / length.clamp(min=1e-3), ahead)
+        left = torch.stack([-direction[..., 1], direction[..., 0]], -1)
+        share = (arc_length(whole)[:, 1:] / reach).clamp(max=1.0)
+        ramp = share * share * (3.0 - 2.0 * share)
+        shift = offset[:, None, None] * (ramp[..., None] * left).unsqueeze(1)
     return path.unsqueeze(1) + shift
-
-
-def driven(path: Tensor, speed: Tensor, dt: float) -> Tensor:
-    """Return poses [B, O, V, T, 3] of every path [B, O, L, 2] driven at every speed [B, V, T].
-
-    Straight on past a path's end. The points of a path count as one metre apart. Headings carry no gradient.
-    """
-    states, paths, points = path.shape[:3]
-    place = (speed.cumsum(-1) * (dt / _SPACING)).flatten(1)
-    index = place.detach().floor().clamp(0, points - 1).long()
-    share = (place - index).unsqueeze(1).unsqueeze(-1)
-    knots = torch.cat([torch.zeros_like(path[:, :, :1]), path], 2)
-    where = index[:, None, :, None].expand(-1, paths, -1, 2)
-    start, end = knots.gather(2, where), knots.gather(2, where + 1)
-    place_xy = start + share * (end - start)
-    step = (end - start).detach()
-    yaw = torch.atan2(step[..., 1], step[..., 0])
-    return torch.cat([place_xy, yaw.unsqueeze(-1)], -1).view(states, paths, *speed.shape[1:], 3)

@@ -4,6 +4,7 @@
 ``run/`` holds what the run was asked for, and how often each route was begun.
 """
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -98,6 +99,9 @@ class ResultFolder(Keeper):
                 "another folder"
             )
         mine, theirs = _flat(json.loads(json.dumps(settings))), _flat(found)
+        for field in dataclasses.fields(Protocol):  # a folder may be older than a field of protocols
+            if field.default is not dataclasses.MISSING:
+                theirs.setdefault(field.name, field.default)
         for name in mine if found else ():
             if mine[name] != theirs.get(name):
                 raise CraftError(

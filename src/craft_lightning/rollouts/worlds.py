@@ -244,6 +244,7 @@ class WorldsDataModule(LightningDataModule):
             seed=self.seed,
             trained_on_evaluation=self.leaked,
             rules=self.rules.name if self.rules is not None else "",
+            traffic=self.traffic.source,
         )
 
     def drive(

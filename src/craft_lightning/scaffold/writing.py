@@ -12,6 +12,12 @@ from jinja2 import Environment, StrictUndefined
 from craft_lightning.errors import CraftError
 
 TEMPLATES = "craft_lightning.scaffold"
+# Family -> the recipe that imitates the expert with it, and the policy file that this recipe writes.
+PRETRAINING = {
+    "hierarchical": ("pretrain_hierarchical", "runs/hierarchical_craftville.safetensors"),
+    "vision-language": ("pretrain_vla", "runs/vla_craftville.safetensors"),
+    "vocabulary": ("pretrain_vocabulary", "runs/vocabulary_craftville.safetensors"),
+}
 _FAMILY = re.compile(r"adapter_(\w+)\.py\.j2")
 
 
@@ -36,7 +42,7 @@ def new_adapter(name: str, family: str, directory: Path | None = None) -> Writte
     """Write an adapter that drives at once, a recipe that trains it and a test that passes.
 
     Args:
-        name: of the class, such as ``MyPlanner``, or of its module, such as ``my_planner``.
+        name: of the class, such as ``MyPlanner``, or of its module, such as ``my_planner``; a name that Python takes.
         family: one of ``families()``.
         directory: root of a checkout of this project, where files go into ``adapters``, ``recipes`` and
             ``tests/adapters``; anywhere else a small package of its own is written. None = the working directory where
@@ -63,6 +69,7 @@ def new_adapter(name: str, family: str, directory: Path | None = None) -> Writte
         # A recipe of ours names classes that are listed; anybody else's must be importable by its full name.
         "class_path": class_name if inside else f"{package}.{class_name}",
         "family": family,
+        "pretraining": PRETRAINING[family],
         "inside": inside,
     }
     adapter = f"adapter_{family.replace('-', '_')}.py.j2"
@@ -98,11 +105,16 @@ def is_checkout(root: Path) -> bool:
 def _names(name: str) -> tuple[str, str]:
     """Return the names of class and module."""
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-    module = re.sub(r"[-_]+", "_", parts).strip("_")
+    module = re.sub(r"_+", "_", parts).strip("_")
     class_name = name if re.fullmatch(r"[A-Z]\w*", name) else "".join(part.capitalize() for part in module.split("_"))
     taken = module == "craft_lightning" or keyword.iskeyword(module) or keyword.iskeyword(class_name)
-    if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", module):
-        raise CraftError(f"NAME is '{name}'; give letters, digits and underscores, such as MyPlanner or my_planner")
+    if taken or not (name.isidentifier() and re.fullmatch(r"[a-z][a-z0-9_]*", module)):
+        near = "".join(word[0].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", name))
+        suggestion = near if re.match(r"[A-Z]", near) and not taken else "MyPlanner"
+        raise CraftError(
+            f"NAME is '{name}', which Python cannot take as a class's name; give letters, digits and underscores, such "
+            f"as {suggestion}"
+        )
     return class_name, module
 
 

@@ -10,6 +10,7 @@ from craft_lightning.adapters.vision_language import VisionLanguagePlanner
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.checkpoint import load_policy, save_policy
+from craft_lightning.policies.files import read_safetensors, write_safetensors
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vision_language.loading import build_tiny, texts_of
 from craft_lightning.policies.vision_language.tiny import TinySize
@@ -31,6 +32,11 @@ def joint(policy):
 
 def broken(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def swapped(text: str) -> str:
+    """The text of a tokenizer's file with two action tokens in each other's place."""
+    return text.replace("<path_1>", "<path_@>").replace("<path_2>", "<path_1>").replace("<path_@>", "<path_2>")
 
 
 def load(directory: Path, **arguments) -> VisionLanguagePlanner:
@@ -110,6 +116,28 @@ def test_a_missing_action_token_is_named(saved):
         load(saved, paths=6)
 
 
+def test_two_action_tokens_that_changed_places_are_refused(saved, tmp_path):
+    directory = broken(saved, tmp_path)
+    for file in directory.glob("*token*.json"):
+        if file.name != "action_tokens.json":
+            file.write_text(swapped(file.read_text()))
+    with pytest.raises(CraftError, match=r"<path_1> as token \d+ and action_tokens\.json has \d+"):
+        load(directory)
+    (directory / "action_tokens.json").write_text("[]")
+    with pytest.raises(CraftError, match="no mapping"):
+        load(directory)
+
+
+def test_action_tokens_that_changed_places_in_a_checkpoint_are_refused(policy_of, tmp_path):
+    policy = policy_of()
+    tensors, metadata = read_safetensors(save_policy(tmp_path / "policy.safetensors", policy), "checkpoint")
+    files = metadata["init_args"]["model_files"]
+    for name, text in files.items():
+        files[name] = swapped(text)
+    with pytest.raises(CraftError, match="tokenizer or prompt template"):
+        load_policy(write_safetensors(tmp_path / "swapped.safetensors", tensors, metadata))
+
+
 def test_a_model_without_action_tokens_gets_them_on_request(tmp_path):
     model, processor = build_tiny(TinySize(width=64, layers=3, vision_width=32, vision_layers=1), [])
     model.save_pretrained(tmp_path)
@@ -175,7 +203,10 @@ def test_truncated_and_missing_weights_are_refused(saved, tmp_path):
     with pytest.raises(CraftError, match="lack .*q_proj"):
         load(directory)
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(CraftError, match="cannot be read"):
+    with pytest.raises(CraftError, match=r"^pretrained: config\.json and weights of .* cannot be read .*; give a"):
+        load(directory)
+    (directory / "tokenizer.json").write_text("{}")
+    with pytest.raises(CraftError, match=r"^pretrained: tokenizer and processor of .* cannot be read .*; give a dir"):
         load(directory)
 
 

@@ -57,8 +57,11 @@ def enter(lab, **parameters):
             "'source_dist_interval' is '30 to 20', not a range of positive numbers",
         ),
         ({"source_dist_interval": {"from": "near", "to": 20.0}}, "not a number, or two as from and to"),
-        ({"start_actor_flow": None}, "'start_actor_flow' is None, not a place"),
-        ({"end_actor_flow": {"x": math.nan, "y": 0.0}}, "'end_actor_flow' is not finite"),
+        ({"start_actor_flow": None}, "'start_actor_flow' is 'missing', not a place with x and y"),
+        (
+            {"end_actor_flow": {"x": math.nan, "y": 0.0}},
+            "not a place whose x, y and z are finite",
+        ),
         ({"end_actor_flow": {"x": 80.0, "y": -55.0}}, "closer than 12 m"),
         ({"direction": "up"}, "'direction' is 'up', not 'left' or 'right' or 'opposite'"),
     ],

@@ -78,7 +78,8 @@ def test_sides_and_places():
         parameters.side(config(direction="up"))
     assert parameters.place(config(other_actor_location={"x": "1.5", "y": 2, "z": 0}), "other_actor_location") == (
         1.5,
-        2,
+        2.0,
+        0.0,
     )
     with pytest.raises(CraftError, match="not a place with x and y"):
         parameters.place(config(other_actor_location="here"), "other_actor_location")

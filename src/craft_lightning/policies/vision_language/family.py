@@ -19,6 +19,7 @@ from craft_lightning.policies.vision_language.loading import (
     build_tiny,
     texts_of,
     without_bars,
+    write_action_ids,
 )
 from craft_lightning.policies.vision_language.tiny import TinySize
 from craft_lightning.policies.vision_language.trunk import VisionLanguageTrunk
@@ -84,7 +85,7 @@ class VisionLanguagePolicy(PolicyAdapter):
             where = "the small model"
         tokens = find_actions(processor.tokenizer, actions, where, add=source.add)
         self.trunk = VisionLanguageTrunk(model, processor, tokens, **trained)
-        self._tokens = tokens
+        self._tokens, self._actions = tokens, tuple(actions)
 
     def set_trainable(self, profile: Profile) -> Self:
         """Choose what is trained and freeze the rest (see the class).
@@ -107,7 +108,8 @@ class VisionLanguagePolicy(PolicyAdapter):
         return {**super().checkpoint_arguments(), "model_files": texts}
 
     def save_pretrained(self, directory: str) -> None:
-        """Write the model and its processor as transformers does, adapters merged and action rows in place.
+        """Write the model and its processor as transformers does, adapters merged and action rows in place, and their
+        tokens' ids beside them.
 
         Args:
             directory: made where it is missing; any image-text-to-text tool reads it, and so does ``pretrained``.
@@ -130,3 +132,4 @@ class VisionLanguagePolicy(PolicyAdapter):
         with without_bars():
             model.save_pretrained(Path(directory))
         self.trunk.processor.save_pretrained(Path(directory))
+        write_action_ids(Path(directory), dict(zip(self._actions, self._tokens, strict=True)))

@@ -15,9 +15,12 @@ from craft_lightning.policies.vision_language.actions import find_actions
 from craft_lightning.policies.vision_language.architecture import check_decoder
 from craft_lightning.policies.vision_language.tiny import TinySize, tiny_config, tiny_processor
 
+_AGAIN = "give a directory that save_pretrained wrote whole, or fetch it again"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _TEXTS = (".json", ".jinja", ".txt")
 _FIELD = "pretrained"
+ACTIONS_FILE = "action_tokens.json"
+"""Beside the model in a directory: action token -> the id whose rows are its own."""
 
 
 def build_tiny(size: TinySize, actions: Sequence[str]) -> tuple[Any, Any]:
@@ -39,7 +42,7 @@ def build_from_texts(texts: Mapping[str, str]) -> tuple[Any, Any]:
                 raise CraftError(f"model_files: {name!r} is no name of a model's text file; save the policy again")
             (Path(folder) / name).write_text(text)
         _refuse_code(Path(folder), "model_files")
-        with _understood("model_files"):
+        with _understood("model_files of the checkpoint are not those of a model; save the policy again"):
             from transformers import AutoConfig, AutoProcessor
 
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -57,7 +60,7 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
 
     Raises:
         CraftError: no such directory, no model in it, a pickle, code of its own, weights that are truncated or
-            missing, or a tokenizer that is not the model's or has not the action tokens.
+            missing, or a tokenizer that is not the model's, has not the action tokens or has them under other ids.
 
     """
     folder = Path(path).expanduser()
@@ -71,11 +74,13 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
             "model again with safetensors and remove it"
         )
     _refuse_code(folder, _FIELD)
-    with without_bars(), _understood(f"{_FIELD}: {folder}"):
+    readable = "cannot be read as an image-text-to-text model"
+    with _understood(f"{_FIELD}: tokenizer and processor of {folder} {readable}; {_AGAIN}"):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        find_actions(_tokenizer(processor, folder), actions, str(folder), add)
+    tokens = find_actions(_tokenizer(processor, folder), actions, str(folder), add)
+    with without_bars(), _understood(f"{_FIELD}: config.json and weights of {folder} {readable}; {_AGAIN}"):
         # Any: with output_loading_info it answers a pair.
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -90,6 +95,7 @@ def build_from_directory(path: str, actions: Sequence[str], add: bool = False) -
     if lacking:
         raise CraftError(f"{_FIELD}: the weights in {folder} lack {lacking[0]} ({len(lacking)} in all); fetch it again")
     _check_words(model, processor, folder, 0 if not add else len(actions))
+    _require_ids(folder, dict(zip(actions, tokens, strict=True)))
     check_decoder(model)
     return model, processor
 
@@ -107,6 +113,28 @@ def identity_of(processor: Any) -> torch.Tensor:
     """Return what prompts mean, as [32] uint8: a hash of the tokenizer's words and of the prompt's template."""
     words = json.dumps([sorted(processor.tokenizer.get_vocab().items()), processor.chat_template])
     return torch.frombuffer(bytearray(hashlib.sha256(words.encode()).digest()), dtype=torch.uint8).clone()
+
+
+def write_action_ids(folder: Path, tokens: Mapping[str, int]) -> None:
+    """Write the ids of the action tokens into a directory of ``save_pretrained``."""
+    (folder / ACTIONS_FILE).write_text(json.dumps(dict(tokens), indent=1) + "\n")
+
+
+def _require_ids(folder: Path, tokens: Mapping[str, int]) -> None:
+    """Refuse a tokenizer that has the action tokens under other ids than those whose rows were trained."""
+    file = folder / ACTIONS_FILE
+    if not file.is_file():
+        return
+    kept = json.loads(file.read_text())
+    if not isinstance(kept, dict):
+        raise CraftError(f"{_FIELD}: {file} is no mapping of action tokens to ids; {_AGAIN}")
+    for name, token in tokens.items():
+        if kept.get(name, token) != token:
+            raise CraftError(
+                f"{_FIELD}: the tokenizer of {folder} writes {name} as token {token} and {ACTIONS_FILE} has "
+                f"{kept[name]}, so its words mean other actions than the weights; put the tokenizer's files back as "
+                "they were saved"
+            )
 
 
 def _from_config(config: Any) -> Any:
@@ -173,7 +201,7 @@ def without_bars() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _understood(what: str) -> Iterator[None]:
-    """Turn whatever transformers says of files it cannot read into one sentence."""
+    """Put our own sentence, ``what``, in front of whatever transformers says of files it cannot read."""
     from safetensors import SafetensorError
 
     try:
@@ -189,4 +217,4 @@ def _understood(what: str) -> Iterator[None]:
         SafetensorError,
     ) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CraftError(f"{what} cannot be read as an image-text-to-text model ({first})") from error
+        raise CraftError(f"{what} (transformers says: {first})") from error

@@ -1,7 +1,6 @@
 """Flows between two given places: EnterActorFlow, HighwayExit, the interurban flows, the mergers, crossing bicycles."""
 
 import weakref
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from craft_lightning.simulation.scenarios.fleet import BICYCLES, CARS
 from craft_lightning.simulation.scenarios.flow import SOURCE, Flow, FlowPattern
 from craft_lightning.simulation.scenarios.flow_base import FlowScenario, first_meeting
 from craft_lightning.simulation.scenarios.flow_path import FlowPath
-from craft_lightning.simulation.scenarios.parameters import direction, interval
+from craft_lightning.simulation.scenarios.parameters import direction, interval, needed_place
 
 _DETOUR = 1.8  # times the straight line: a longer way means lanes that do not connect the two places
 _LANE = 2.2  # metres from a lane's centre within which a place means that lane
@@ -35,7 +34,7 @@ class ActorFlow(FlowScenario):
         """Return the one flow."""
         pattern = FlowPattern.of(self.config, 10.0, (20.0, 50.0))
         direction(self.config)
-        start, end = self._place("start_actor_flow"), self._place("end_actor_flow")
+        start, end = (np.array(needed_place(self.config, name)) for name in ("start_actor_flow", "end_actor_flow"))
         path = FlowPath(path_between(self.stage.network, start, end), pattern.speed)
         if path.length < 12.0:
             raise CraftError(
@@ -43,23 +42,6 @@ class ActorFlow(FlowScenario):
                 "closer than 12 m; move them apart in the route file"
             )
         return [Flow(self.stage, path, pattern, self.fleet)]
-
-    def _place(self, name: str) -> np.ndarray:
-        """Return a place [3] of the parameters."""
-        given: Any = self.config.parameters.get(name)
-        try:
-            place = np.array([float(given["x"]), float(given["y"]), float(given.get("z", 0.0))])
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise CraftError(
-                f"scenario '{self.config.name}' ({self.config.type}): parameter '{name}' is {given!r}, not a place "
-                "with x, y and z; correct it in the route file"
-            ) from error
-        if not np.isfinite(place).all():
-            raise CraftError(
-                f"scenario '{self.config.name}' ({self.config.type}): parameter '{name}' is not finite; correct it in "
-                "the route file"
-            )
-        return place
 
 
 class CrossingBicycleFlow(ActorFlow):

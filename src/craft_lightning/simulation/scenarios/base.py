@@ -1,5 +1,6 @@
 """What every scenario is: a behaviour tree with a trigger, a finite life and a clean-up."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,9 @@ class Action(py_trees.behaviour.Behaviour):
         # The server adds up its clock: without rounding, equal episodes would differ by a step here and there.
         return round(self.stage.view.time - self.began, 6)
 
+    @abstractmethod
     def update(self) -> Status:
         """Act for one step of the tree."""
-        raise NotImplementedError
 
 
 class When(Action):
@@ -76,7 +77,7 @@ class FiniteLife(Action):
         return Status.SUCCESS if self.elapsed >= self.seconds else Status.RUNNING
 
 
-class Scenario:
+class Scenario(ABC):
     """One scenario on a route: waits for the ego, plays, ends by itself and leaves nothing behind.
 
     Subclasses give ``prepare`` (what stands there from the beginning), ``trigger_condition`` and ``story``.
@@ -130,16 +131,16 @@ class Scenario:
             config.name, memory=True, children=[When("trigger", self.stage, self._trigger), story]
         )
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - many begin with an empty road
         """Spawn what stands there before the ego comes; called once, before any view exists."""
 
+    @abstractmethod
     def trigger_condition(self) -> bool:
         """Whether the ego sets the scenario off now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def story(self) -> py_trees.behaviour.Behaviour:
         """Return what happens after the trigger."""
-        raise NotImplementedError
 
     @classmethod
     def ego_place(

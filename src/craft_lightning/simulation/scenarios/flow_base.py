@@ -1,6 +1,7 @@
 """What all scenarios with flows share: they run from the trigger until the ego has passed, then they ebb away."""
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 import py_trees
@@ -44,9 +45,9 @@ class FlowScenario(Scenario):
         self.until = min(max(passed(self.stage, flow.path) for flow in self.flows), self.stage.end - 12.0)
         self._approach = Approach(self.stage)
 
+    @abstractmethod
     def make_flows(self) -> list[Flow]:
         """Return the flows."""
-        raise NotImplementedError
 
     def trigger_condition(self) -> bool:
         """Whether the ego is at the trigger point."""

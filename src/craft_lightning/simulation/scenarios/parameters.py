@@ -111,8 +111,8 @@ def interval(config: "ScenarioConfig", name: str, default: tuple[float, float]) 
     return low, high
 
 
-def place(config: "ScenarioConfig", name: str) -> tuple[float, float] | None:
-    """Return x and y of a place in the world frame, None where it is not given.
+def place(config: "ScenarioConfig", name: str) -> tuple[float, float, float] | None:
+    """Return x, y and z (0 where it has none) of a place in the world frame, None where it is not given.
 
     Raises:
         CraftError: it is no place.
@@ -122,12 +122,25 @@ def place(config: "ScenarioConfig", name: str) -> tuple[float, float] | None:
     if value is None:
         return None
     try:
-        x, y = float(value["x"]), float(value["y"])
-    except (TypeError, KeyError, ValueError) as error:
+        x, y, z = float(value["x"]), float(value["y"]), float(value.get("z", 0.0))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise _wrong(config, name, str(value), "a place with x and y") from error
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise _wrong(config, name, str(value), "a place whose x and y are finite")
-    return x, y
+    if not all(map(math.isfinite, (x, y, z))):
+        raise _wrong(config, name, str(value), "a place whose x, y and z are finite")
+    return x, y, z
+
+
+def needed_place(config: "ScenarioConfig", name: str) -> tuple[float, float, float]:
+    """Return what ``place`` returns.
+
+    Raises:
+        CraftError: it is no place, or not given.
+
+    """
+    found = place(config, name)
+    if found is None:
+        raise _wrong(config, name, "missing", "a place with x and y")
+    return found
 
 
 def _wrong(config: "ScenarioConfig", name: str, value: Any, wanted: str) -> CraftError:

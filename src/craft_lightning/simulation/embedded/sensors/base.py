@@ -1,5 +1,6 @@
 """What every sensor is: options read once at spawn, a measurement a tick."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from craft_lightning.simulation.embedded.sensors.attributes import read_attributes, refuse
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from craft_lightning.simulation.embedded.state import Actor
 
 
-class Instrument:
+class Instrument(ABC):
     """One spawned sensor; a subclass gives ``index``, the sensor's number on the wire, and ``measure``.
 
     Args:
@@ -48,9 +49,9 @@ class Instrument:
         if not low <= value <= high:
             raise refuse(self.type_id, name, value, f"{low:g} to {high:g}")
 
-    def prepare(self, rack: "SensorRack") -> None:
+    def prepare(self, rack: "SensorRack") -> None:  # noqa: B027 - most have nothing to get ready
         """Get ready what measuring needs, in the call that spawns the sensor."""
 
+    @abstractmethod
     def measure(self, rack: "SensorRack", actor: "Actor", memory: SensorMemory) -> tuple[Payload, ...] | None:
         """Return the payload of the present tick's message, in parts; None where there is nothing to tell."""
-        raise NotImplementedError

@@ -1,6 +1,7 @@
 """Cameras: what they have in common, sensor.camera.rgb, and those that see depth, tags and instances."""
 
 import struct
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,9 @@ class Camera(Instrument):
         """Return width, height, field of view and four bytes a pixel."""
         return self._head, self.pixels(rack.renderer, actor.pose, actor.parent).data.cast("B")
 
+    @abstractmethod
     def pixels(self, renderer: "Renderer", pose: Sequence[float], viewer: int) -> np.ndarray:
         """Return [H, W, 4] uint8 blue, green, red, opacity: what is seen from a place, on an actor."""
-        raise NotImplementedError
 
 
 class RgbCamera(Camera):
@@ -73,9 +74,9 @@ class LabelCamera(Camera):
         self.encode(picture, encoded)
         return encoded
 
+    @abstractmethod
     def encode(self, picture: "Picture", encoded: np.ndarray) -> None:
         """Write a labelled picture into [H, W, 4] uint8 blue, green, red, opacity."""
-        raise NotImplementedError
 
 
 class DepthCamera(LabelCamera):

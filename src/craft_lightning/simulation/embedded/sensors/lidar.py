@@ -1,6 +1,7 @@
 """sensor.lidar.ray_cast and sensor.lidar.ray_cast_semantic: what turning laser beams hit, in the sensor's own frame."""
 
 import struct
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,9 +72,9 @@ class RayCastLidar(Instrument):
         """Return [count] bool which beams are sent, None for all."""
         return None
 
+    @abstractmethod
     def points(self, beams: np.ndarray, hits: "Hits", random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return which beams give a point, [N] bool, and the points as they are sent."""
-        raise NotImplementedError
 
 
 class Lidar(RayCastLidar):
