@@ -50,7 +50,7 @@ def read_rig(given: RigChoice, field: str = "rig") -> Rig:
     """Return the sensors that somebody chose.
 
     Args:
-        given: a layout's name (``front_camera``, ``bench2drive@256x144``) or a list of names and of mappings with
+        given: a layout's name (``front_camera``, ``bench2drive@256x144``), "" for none, or a list of names and of mappings with
             ``kind``, ``name`` and further fields of the kind's class.
         field: who asks, for messages.
 
@@ -59,7 +59,7 @@ def read_rig(given: RigChoice, field: str = "rig") -> Rig:
 
     """
     sensors: list[Sensor] = []
-    for item in [given] if isinstance(given, str) else given:
+    for item in [given] if isinstance(given, str) and given else given:
         try:
             sensors += [item] if isinstance(item, Sensor) else _layout(item) if isinstance(item, str) else [_one(item)]
         except CraftError as error:
