@@ -50,8 +50,8 @@ def read_rig(given: RigChoice, field: str = "rig") -> Rig:
     """Return the sensors that somebody chose.
 
     Args:
-        given: a layout's name (``front_camera``, ``bench2drive@256x144``), "" for none, or a list of names and of mappings with
-            ``kind``, ``name`` and further fields of the kind's class.
+        given: a layout's name (``front_camera``, ``bench2drive@256x144``), "" for none, or a list of names and of
+            mappings with ``kind``, ``name`` and further fields of the kind's class.
         field: who asks, for messages.
 
     Raises:

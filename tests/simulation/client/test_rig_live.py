@@ -126,8 +126,10 @@ def test_a_branch_sees_its_own_world_and_the_episode_goes_on_as_if_nothing_was(r
             rest = []
             while len(rest) < 4:
                 rest.append(episode.step(follow_route((rest or first)[-1].scene)))
-            print(json.dumps({"same": digest(first + rest) == digest(whole), "poses": poses(first + rest) == poses(whole),
-                "inside": inside, "own": digest(whole[3:4])}))
+            print(json.dumps({
+                "same": digest(first + rest) == digest(whole), "poses": poses(first + rest) == poses(whole),
+                "inside": inside, "own": digest(whole[3:4]),
+            }))
         """,
         live_server.port,
     )
