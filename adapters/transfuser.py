@@ -69,8 +69,8 @@ CARD_V6 = ModelCard(
     notes=(
         "Greedy driving takes the mean over the speed classes, as released, not the likeliest class.",
         "The path has 10 points, 1 m apart; a plan that drives farther goes straight on.",
-        "In worlds the lidar is one turn of this moment, radars are left out, and target points are points of the route "
-        "at 30 and 38 m; upstream's are those of a sparse plan.",
+        "In worlds the lidar is one turn of this moment, its ground left out by height (upstream fits a plane), radars "
+        "altogether; target points are those of the route at 30 and 38 m, upstream's those of a sparse plan.",
         "The gains are those of an angle in radians on a path of 0.1 m points; the tracker here has its own turn PID.",
     ),
 )
@@ -99,7 +99,7 @@ CARD_PP = ModelCard(
     rig=RIGS["transfuser"],
     notes=(
         "It brakes where the probability of standing is above 0.5, and takes the mean over the classes elsewhere.",
-        "In worlds the lidar is one turn of one tick (upstream joins two half turns), the picture has never been a JPEG "
+        "In worlds the lidar is one turn of one tick (upstream joins two half turns), the picture was never a JPEG, "
         "and the target point is that of the route at 30 m.",
         "The forward pass takes five positional inputs; they are named by their numbers.",
     ),
@@ -177,7 +177,7 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
         *cameras, lidar = cls.card.rig
 
         def histogram(observation: Observation) -> Tensor:
-            return lidar_histogram(observation, lidar, (-32.0, 64.0), (-40.0, 40.0), -4.0)
+            return lidar_histogram(observation, lidar, (-32.0, 64.0), (-40.0, 40.0), 0.2)
 
         return {
             "rgb": lambda observation: stitched(observation, cameras),

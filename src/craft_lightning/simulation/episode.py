@@ -475,9 +475,9 @@ class RouteEpisode:
         criteria, progress = self.criteria, self.criteria.progress
         if self.spec is not None and self.spec.expert and not self._done:
             self._plan = self._expert_plan()
-        seen = {} if self._done else self._eyes.see(self.view.frame, self.reader.facts)
+        seen = observe(self.place.bird, self.view, progress, self._scene.lines, self._steer)
         return StepResult(
-            observation=observe(self.place.bird, self.view, progress, self._scene.lines, self._steer) | seen,
+            observation=seen if self._done else seen | self._eyes.see(self.view.frame, self.reader.facts),
             scene=self._scene.read(self.view, progress, self._steer),
             events=flags.astype(np.float32),
             done=self._done,
