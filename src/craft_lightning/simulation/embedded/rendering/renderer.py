@@ -301,8 +301,9 @@ class Renderer:
 
     def _light_now(self) -> Light:
         weather = tuple(self.world.state.weather)
-        if weather != self._weather or weather[0] > 0.0:
-            self._light = light_of(weather, _WIND_DRIFT * self.world.state.watched)
+        moving = weather[0] > 0.0
+        if weather != self._weather or moving:
+            self._light = light_of(weather, _WIND_DRIFT * self.world.state.watched if moving else 0.0)
             self._weather = weather
         return self._light
 
