@@ -1,4 +1,4 @@
-"""Policies that look through sensors, in worlds: fed, refused before a world starts, repeatable, stored without pictures."""
+"""Policies that look through sensors, in worlds: fed, refused before a world starts, repeatable, stored small."""
 
 import os
 import signal
