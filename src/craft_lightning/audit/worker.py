@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from craft_lightning.errors import CraftError
+from craft_lightning.rig import Rig
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.towns import suite_path
 
@@ -107,7 +108,8 @@ def run(share: Share) -> None:
     done, states = {episode["number"] for episode in episodes}, sum(len(episode["states"]) for episode in episodes)
     routes = read_suite(share.suite)
     each = max(1, -(-share.states * share.workers // len(routes)))
-    pilot, world = Pilot(load_policy(share.checkpoint)), _World(share)
+    pilot = Pilot(load_policy(share.checkpoint))
+    world = _World(share, pilot.policy.rig)
     try:
         for number, route in turns(routes, share):
             if states >= share.states:
@@ -125,8 +127,8 @@ def run(share: Share) -> None:
 class _World:
     """The world that the worker's routes are driven in; changes its town where the routes do."""
 
-    def __init__(self, share: Share) -> None:
-        self.share = share
+    def __init__(self, share: Share, rig: Rig) -> None:
+        self.share, self.rig = share, rig
         self.name = ""
         self._server: Any = None
         self._session: Any = None
@@ -138,6 +140,7 @@ class _World:
         from craft_lightning.simulation.branching import Branching
         from craft_lightning.simulation.episode import RouteEpisode
         from craft_lightning.simulation.launcher import EmbeddedServer
+        from craft_lightning.simulation.rig_reader import check_rig
         from craft_lightning.simulation.session import Session
 
         if name == self.name:
@@ -146,7 +149,8 @@ class _World:
         town = load_town(name)
         self._server = EmbeddedServer(name).start()
         self._session = Session(self._server.host, self._server.port, town)
-        self.episode = RouteEpisode(self._session, town)
+        check_rig(self._session, self.rig)
+        self.episode = RouteEpisode(self._session, town, rig=self.rig)
         self.branching = Branching(self.episode)
         self.grids = [RoadGrid.from_network(town.network)]
         self.name = name
