@@ -17,7 +17,13 @@ from craft_lightning.policies.released.around import (
     zero_linear,
 )
 from craft_lightning.policies.released.card import ModelCard, ModelInput
-from craft_lightning.policies.released.carla_inputs import command, lidar_histogram, route_point, stitched
+from craft_lightning.policies.released.carla_inputs import (
+    cameras_and_lidar,
+    command,
+    lidar_histogram,
+    route_point,
+    stitched,
+)
 from craft_lightning.policies.released.frames import CARLA_EGO, approach, turn_axes
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
@@ -174,7 +180,7 @@ class TransFuserV6(ReleasedPolicy, AroundPolicy):
     @classmethod
     def sensor_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
         """Return three pictures side by side, the histogram of lidar points 32 m behind to 64 m ahead, and so on."""
-        *cameras, lidar = cls.card.rig
+        cameras, lidar = cameras_and_lidar(cls.card.rig)
 
         def histogram(observation: Observation) -> Tensor:
             return lidar_histogram(observation, lidar, (-32.0, 64.0), (-40.0, 40.0), 0.2)
@@ -273,13 +279,13 @@ class TransFuserPlusPlus(TransFuserV6):
     @classmethod
     def sensor_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
         """Return the front camera's picture, the histogram of what rises above 0.2 m within 32 m, and so on."""
-        camera, lidar = cls.card.rig
+        cameras, lidar = cameras_and_lidar(cls.card.rig)
 
         def histogram(observation: Observation) -> Tensor:
             return lidar_histogram(observation, lidar, (-32.0, 32.0), (-32.0, 32.0), 0.2)
 
         return {
-            "0": lambda observation: stitched(observation, [camera]),
+            "0": lambda observation: stitched(observation, cameras),
             "1": histogram,
             "2": lambda observation: route_point(observation, 30.0),
             "3": lambda observation: observation.ego[:, :1].float(),

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from benchmarks.table import Row
-from craft_lightning.policies.released.carla_inputs import lidar_histogram
+from craft_lightning.policies.released.carla_inputs import cameras_and_lidar, lidar_histogram
 from craft_lightning.policies.vision_language.prompts import paint
 from craft_lightning.reports.sensor_painting import captioned
 from craft_lightning.rig import Rig
@@ -89,7 +89,8 @@ def write_sheet(folder: Path) -> Path:
     assert seen.sensors is not None
     pictures = {sensor.name: seen.sensors[sensor.name][0].numpy() for sensor in rig[:-1]}
     around = [captioned(pictures[f"CAM_{name}"], name.lower()) for name in _AROUND]
-    near = lidar_histogram(seen, rig[-1], (-32.0, 32.0), (-32.0, 32.0), 0.2)[0, 0].numpy()
+    _, lidar = cameras_and_lidar(rig)
+    near = lidar_histogram(seen, lidar, (-32.0, 32.0), (-32.0, 32.0), 0.2)[0, 0].numpy()
     bird = paint(seen.bev)[0].movedim(0, -1).numpy()
     below = [
         captioned(pictures["front"], "front, as CameraScorer sees it"),

@@ -35,9 +35,11 @@ def unpacked(data: np.ndarray) -> np.ndarray:
     try:
         if data[:1].tobytes() == b"\x89":
             picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-            return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            if picture is None:
+                raise ValueError("no PNG file")
+            return np.asarray(picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         found: np.ndarray = np.load(io.BytesIO(zlib.decompress(data.tobytes())), allow_pickle=False)
-    except (zlib.error, ValueError, EOFError, OSError, AttributeError, cv2.error) as error:
+    except (zlib.error, ValueError, EOFError, OSError, cv2.error) as error:
         raise CraftError(f"a stored picture is damaged ({error}); delete the file and collect anew") from error
     return found
 

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from craft_lightning.conventions import ROUTE_FEATURE_SPACING
 from craft_lightning.policies.observation import sensed
-from craft_lightning.rig import COUNT, Camera, Lidar
+from craft_lightning.rig import COUNT, Camera, Lidar, Rig
 from craft_lightning.structures import Observation
 
 LEFT, RIGHT, STRAIGHT, FOLLOW = range(4)  # agents.navigation.RoadOption, less one
 COMMANDS = 6
 _BEND = math.radians(30.0)
 _MOST_HITS = 5.0
+
+
+def cameras_and_lidar(rig: Rig) -> tuple[list[Camera], Lidar]:
+    """Return the cameras of a rig, in order, and its only lidar."""
+    [lidar] = [sensor for sensor in rig if isinstance(sensor, Lidar)]
+    return [sensor for sensor in rig if isinstance(sensor, Camera)], lidar
 
 
 def stitched(observation: Observation, cameras: Sequence[Camera]) -> Tensor:
