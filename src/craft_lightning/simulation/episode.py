@@ -200,7 +200,6 @@ class RouteEpisode:
         self.criteria: Criteria
         self._ego: Any = None
         self._sensor: CollisionSensor
-        self._eyes: RigReader
         self._scene: SceneReader
         self._expert: Expert | None = None
         self._plan: np.ndarray | None = None
@@ -209,9 +208,7 @@ class RouteEpisode:
         self._lookout = Lookout()
         self._background: BackgroundSpeed | None = None
         self._recorder: MotionRecorder | None = None
-        self._steer = 0.0
-        self._clear = True
-        self._done = True
+        self._steer, self._clear, self._done = 0.0, True, True
 
     @property
     def place(self) -> Place:
