@@ -8,11 +8,12 @@ from torch import Tensor
 
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, ModelFrame, poses_to_poses
 from craft_lightning.policies.released.heads import normed_mlp
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rig import Camera
 from craft_lightning.structures import Context, Factor, Observation
 
 _LAST = "_trajectory_head.diff_decoder.layers.1"
@@ -37,7 +38,7 @@ CARD = ModelCard(
     controller={"kind": "LQR and kinematic bicycle of NAVSIM's scorer"},
     environment="Python 3.9, nuplan-devkit, diffusers; the model alone runs on a current torch",
     beside="in process",
-    cameras=tuple(Camera(name, 1920, 1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
+    rig=tuple(Camera(name, width=1920, height=1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
     notes=(
         "The denoiser is frozen: trajectories were rewarded as they were drawn, and stay with their states.",
         "The noise is seeded and states are run one by one, so a state has the same plans in every batch.",

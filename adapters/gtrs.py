@@ -10,13 +10,14 @@ from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.metric_family import IMITATION, MetricVocabularyPolicy, ScoreFormula
 from craft_lightning.policies.released.attention import SteadyDecoderLayer
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, poses_to_poses
 from craft_lightning.policies.released.heads import score_mlp
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.policies.vocabulary import Vocabulary
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
+from craft_lightning.rig import Camera
 from craft_lightning.structures import Context, Observation
 
 FORMULA = ScoreFormula(
@@ -55,7 +56,7 @@ CARD = ModelCard(
     controller={"kind": "LQR and kinematic bicycle of NAVSIM's scorer"},
     environment="Python 3.9, nuplan-devkit, lightning 2.2; the head alone runs on a current torch",
     beside="in process",
-    cameras=tuple(Camera(name, 1920, 1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
+    rig=tuple(Camera(name, width=1920, height=1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
     notes=(
         "The released loader drops the vocabulary from checkpoints: the model brings the file that it was made with.",
         "Dropping half of the vocabulary belongs to training and is off: the model runs in evaluation mode.",

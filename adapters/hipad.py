@@ -10,7 +10,7 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits, plan_ids
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
     path_to_poses,
@@ -21,6 +21,7 @@ from craft_lightning.policies.released.heads import normed_mlp
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.policies.released.vetoes import collides
+from craft_lightning.rigs import BENCH2DRIVE
 from craft_lightning.structures import CandidateSet, Context, Factor, Observation
 
 GROUPS = (
@@ -79,7 +80,7 @@ CARD = ModelCard(
     environment="Python 3.8, torch 1.13, mmcv-full 1.7.1, mmdet 2.28.2, flash-attn 2.7.0, a compiled CUDA operator",
     beside="bridge",
     temporal=True,
-    cameras=BENCH2DRIVE_CAMERAS,
+    rig=BENCH2DRIVE,
     notes=(
         "The released mode is the best of the 2 m path logits; the collision veto acts on bands alone, since that of "
         "modes is written to another group's logits.",

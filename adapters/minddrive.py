@@ -10,7 +10,7 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.factored import joint_logits
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import (
     BENCH2DRIVE_LIDAR,
     ModelFrame,
@@ -21,6 +21,7 @@ from craft_lightning.policies.released.frames import (
 from craft_lightning.policies.released.heads import kept, zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rigs import BENCH2DRIVE
 from craft_lightning.structures import Context, Factor, Observation
 
 SPEED_TOKENS = (
@@ -71,7 +72,7 @@ CARD = ModelCard(
     environment="Python 3.8, a vendored mmcv with CUDA operators, flash-attn, transformers 4.45, peft 0.12",
     beside="bridge",
     temporal=True,
-    cameras=BENCH2DRIVE_CAMERAS,
+    rig=BENCH2DRIVE,
     notes=(
         "What is trained here is a new layer on the hidden state at the action slot, added to the seven logits. Their "
         "own fine-tuning trains LoRA (decision_expert) of the language model, which a bridge has no gradients for.",

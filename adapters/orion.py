@@ -10,11 +10,12 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.densities import gaussian_log_density
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
 from craft_lightning.policies.released.heads import zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rigs import BENCH2DRIVE
 from craft_lightning.structures import Context, Factor, Observation
 
 CARD = ModelCard(
@@ -40,7 +41,7 @@ CARD = ModelCard(
     environment="Python 3.8, a vendored mmcv with CUDA operators, transformers 4.31, flash-attn 0.2.8, 7 B parameters",
     beside="bridge",
     temporal=True,
-    cameras=BENCH2DRIVE_CAMERAS,
+    rig=BENCH2DRIVE,
     notes=(
         "What is trained is a new layer on the planning token that moves mu and log sigma; the decoder is 8192 wide "
         "and stays over there, so samples are drawn and decoded there.",

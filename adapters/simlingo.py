@@ -9,10 +9,11 @@ from torch import Tensor
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.anchored import OFFSETS, AnchoredPolicy
 from craft_lightning.policies.regressed_plan import RegressedPlan
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import CARLA_EGO, speeds_to_distance, turn_axes
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rigs import RIGS
 from craft_lightning.structures import Observation
 
 SCALES = (1.0, 0.0, 0.5, 0.75, 1.25)
@@ -40,7 +41,7 @@ CARD = ModelCard(
     controller={"desired_speed": "twice the distance between the waypoints of half a second and of one second"},
     environment="torch 2.2, transformers 4.46 with trust_remote_code, flash-attn, deepspeed 0.16",
     beside="bridge",
-    cameras=(Camera("rgb_0", 1024, 512, 110.0, (-1.5, 0.0, 2.0), 0.0),),
+    rig=RIGS["simlingo"],
     notes=(
         "What is trained are new layers on the route queries' hidden states; no layer of upstream's is.",
         "Training its LoRA needs the model in this process, with gradients; this adapter does not do that.",

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import BENCH2DRIVE_CAMERAS, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
 from craft_lightning.policies.released.heads import zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rigs import BENCH2DRIVE
 from craft_lightning.structures import Context, Factor, Observation
 
 CARD = ModelCard(
@@ -49,7 +50,7 @@ CARD = ModelCard(
     environment="mmcv-full 1.7.1, mmdet 2.28.2, torch 2.0.1, a compiled CUDA operator",
     beside="bridge",
     temporal=True,
-    cameras=BENCH2DRIVE_CAMERAS,
+    rig=BENCH2DRIVE,
     notes=(
         "Only the first half second of a plan's speed is driven before the next plan; scoring looks at all of it.",
         "What is trained is a new head added to the released logits. The factory answers features, traj_cls, plans "

@@ -10,11 +10,12 @@ from torch.nn import functional
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import NAVSIM, ModelFrame, poses_to_poses
 from craft_lightning.policies.released.heads import score_mlp
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rig import Camera
 from craft_lightning.structures import Context, Factor, Observation
 
 MULTIPLIED = {
@@ -64,7 +65,7 @@ CARD = ModelCard(
     controller={"kind": "LQR and kinematic bicycle of NAVSIM's scorer"},
     environment="Python 3.9, nuplan-devkit, a compiled CUDA operator (deformable aggregation)",
     beside="in process",
-    cameras=tuple(Camera(name, 1920, 1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
+    rig=tuple(Camera(name, width=1920, height=1080) for name in ("cam_l0", "cam_f0", "cam_r0")),
     notes=(
         "The filters (path_mlp, vel_mlp of both layers) are frozen: the support is the same for student and teacher.",
         "The released choice does not look at the mask of composed trajectories; neither does this adapter.",

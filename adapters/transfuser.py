@@ -10,12 +10,20 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.anchored import OFFSETS, AnchoredPolicy
 from craft_lightning.policies.regressed_plan import RegressedPlan
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
+from craft_lightning.policies.released.carla_inputs import (
+    cameras_and_lidar,
+    command,
+    lidar_histogram,
+    route_point,
+    stitched,
+)
 from craft_lightning.policies.released.frames import CARLA_EGO, approach, turn_axes
 from craft_lightning.policies.released.heads import class_logits, zero_linear
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
 from craft_lightning.policies.released.speed_classes import expected_speed
+from craft_lightning.rigs import RIGS
 from craft_lightning.structures import Context, Observation
 
 ACCELERATION, BRAKING = 2.5, 5.0
@@ -59,10 +67,12 @@ CARD_V6 = ModelCard(
     controller=_LATERAL,
     environment="torch, timm, beartype, jaxtyping; runs on a current torch",
     beside="in process",
-    cameras=(Camera("rgb", 384, 384),),
+    rig=RIGS["tfv6"],
     notes=(
         "Greedy driving takes the mean over the speed classes, as released, not the likeliest class.",
         "The path has 10 points, 1 m apart; a plan that drives farther goes straight on.",
+        "In worlds the lidar is one turn of this moment, its ground left out by height (upstream fits a plane), radars "
+        "altogether; target points are those of the route at 30 and 38 m, upstream's those of a sparse plan.",
         "The gains are those of an angle in radians on a path of 0.1 m points; the tracker here has its own turn PID.",
     ),
 )
@@ -88,9 +98,11 @@ CARD_PP = ModelCard(
     controller={"brake_above": 0.5, "aim_slow": 2.25, "aim_fast": 3.0, "aim_threshold": 5.5},
     environment="torch, timm; mmcv 1.x for its box head alone",
     beside="in process",
-    cameras=(Camera("rgb", 1024, 512, 110.0, (-1.5, 0.0, 2.0), 0.0),),
+    rig=RIGS["transfuser"],
     notes=(
         "It brakes where the probability of standing is above 0.5, and takes the mean over the classes elsewhere.",
+        "In worlds the lidar is one turn of one tick (upstream joins two half turns), the picture was never a JPEG, "
+        "and the target point is that of the route at 30 m.",
         "The forward pass takes five positional inputs; they are named by their numbers.",
     ),
 )
@@ -157,6 +169,24 @@ class TransFuserV6(ReleasedPolicy, AnchoredPolicy):
         from craft_lightning.testing.stand_ins.transfuser import StandInTFv6
 
         return LocalModel(StandInTFv6(arguments["width"], len(arguments["speeds"])))
+
+    @classmethod
+    def sensor_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
+        """Return three pictures side by side, the histogram of lidar points 32 m behind to 64 m ahead, and so on."""
+        cameras, lidar = cameras_and_lidar(cls.card.rig)
+
+        def histogram(observation: Observation) -> Tensor:
+            return lidar_histogram(observation, lidar, (-32.0, 64.0), (-40.0, 40.0), 0.2)
+
+        return {
+            "rgb": lambda observation: stitched(observation, cameras),
+            "rasterized_lidar": histogram,
+            "speed": lambda observation: observation.ego[:, 0].float(),
+            "command": command,
+            "target_point": lambda observation: route_point(observation, 30.0),
+            "target_point_next": lambda observation: route_point(observation, 38.0),
+            "target_point_previous": lambda observation: route_point(observation, 0.0),
+        }
 
     @classmethod
     def stand_in_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
@@ -229,6 +259,22 @@ class TransFuserPlusPlus(TransFuserV6):
         from craft_lightning.testing.stand_ins.transfuser import StandInTransFuserPP
 
         return LocalModel(StandInTransFuserPP(arguments["width"], len(arguments["speeds"])))
+
+    @classmethod
+    def sensor_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
+        """Return the front camera's picture, the histogram of what rises above 0.2 m within 32 m, and so on."""
+        cameras, lidar = cameras_and_lidar(cls.card.rig)
+
+        def histogram(observation: Observation) -> Tensor:
+            return lidar_histogram(observation, lidar, (-32.0, 32.0), (-32.0, 32.0), 0.2)
+
+        return {
+            "0": lambda observation: stitched(observation, cameras),
+            "1": histogram,
+            "2": lambda observation: route_point(observation, 30.0),
+            "3": lambda observation: observation.ego[:, :1].float(),
+            "4": command,
+        }
 
     @classmethod
     def stand_in_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:

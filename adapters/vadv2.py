@@ -12,10 +12,11 @@ from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.listed_family import ListedPolicy
-from craft_lightning.policies.released.card import Camera, ModelCard, ModelInput
+from craft_lightning.policies.released.card import ModelCard, ModelInput
 from craft_lightning.policies.released.frames import BENCH2DRIVE_LIDAR, waypoints_to_poses
 from craft_lightning.policies.released.policy import ReleasedPolicy, Source
 from craft_lightning.policies.released.source import FeatureSource, LocalModel
+from craft_lightning.rigs import BENCH2DRIVE
 from craft_lightning.structures import CandidateSet, Context, Factor, Observation
 
 _HEAD = "pts_bbox_head"
@@ -44,7 +45,7 @@ CARD = ModelCard(
     environment="mmcv, mmdet3d; only head and configuration are released, the rest is the user's",
     beside="bridge",
     temporal=True,
-    cameras=tuple(Camera(f"CAM_{name}", 1600, 900) for name in ("FRONT", "FRONT_LEFT", "FRONT_RIGHT")),
+    rig=BENCH2DRIVE[:3],
     notes=(
         "The released head draws its anchors anew at every pass. In training that is 256 of 4096 and must be off; with "
         "plan_fut_mode 4096 it is an order, which ids undo: a plan is found in the vocabulary by its points.",

@@ -13,16 +13,19 @@ from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vision_language.actions import action_names
 from craft_lightning.policies.vision_language.family import ModelSource, VisionLanguagePolicy
 from craft_lightning.policies.vision_language.tiny import TinySize
+from craft_lightning.rig import Camera
+from craft_lightning.rigs import read_rig
 from craft_lightning.structures import Context, Observation
 
 _GRID = ("path_table", "speed_table", "top_speed", "temperature")
 _GRID_FORMAT = "plan_grid/1"
+_SQUEEZES = ("smolvlm", "idefics3")  # architectures whose small processors take pictures of any size
 GRID_FILE = "plan_grid.safetensors"
 """Beside the model in a directory: what the action tokens mean."""
 
 
 class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
-    """Reads the raster as a picture and the ego's state as a sentence; answers ``<path_i> <speed_j>``.
+    """Reads the raster or a camera as a picture, the ego's state as a sentence; answers ``<path_i> <speed_j>``.
 
     The distribution is enumerated exactly: the prompt is read once with all P path tokens behind it, none of which sees
     another, so that one pass gives pi(path) and pi(speed | path) for every path.
@@ -49,6 +52,8 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
         lora_alpha: numerator of the adapters' scale.
         lora_dropout: dropout in front of the adapters, without effect outside pre-training.
         model_files: text files of the model, by name; checkpoints carry them.
+        camera: an RGB camera to look through: the name of a layout of one sensor (front_camera), which the
+            model's processor squeezes into its own size; empty looks at the painted raster.
 
     """
 
@@ -74,8 +79,18 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
         lora_alpha: int = 16,
         lora_dropout: float = 0.0,
         model_files: dict[str, str] | None = None,
+        camera: str = "",
     ) -> None:
         super().__init__(paths, speeds, num_poses)
+        self.rig = read_rig(camera, "camera")
+        eye = self.rig[0] if len(self.rig) == 1 else None
+        if camera and not (isinstance(eye, Camera) and eye.kind == "rgb"):
+            raise CraftError(f"camera='{camera}' is {', '.join(map(str, self.rig))}; give a layout of one RGB camera")
+        if camera and not pretrained and architecture not in _SQUEEZES:
+            raise CraftError(
+                f"camera='{camera}' does not fit the small {architecture}, whose pictures keep their size; take "
+                f"architecture {' or '.join(_SQUEEZES)}, or a pretrained model"
+            )
         size = TinySize(architecture, width, layers, vision_width, vision_layers, patch, shuffle, dropout=dropout)
         self.build(
             ModelSource(model_files, pretrained or None, add_action_tokens, size),
@@ -84,6 +99,7 @@ class VisionLanguagePlanner(VisionLanguagePolicy, HierarchicalPolicy):
             lora_rank=lora_rank,
             lora_alpha=lora_alpha,
             lora_dropout=lora_dropout,
+            camera=eye,
         )
 
         if pretrained:

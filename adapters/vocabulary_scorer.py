@@ -1,23 +1,19 @@
 """A policy that scores every entry of a trajectory vocabulary from a bird's-eye raster, the ego's state and a route."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
-from craft_lightning.policies.entries import entry_features, sampling_matrix
+from craft_lightning.policies.entries import sampling_matrix
+from craft_lightning.policies.path_scorer import PathScorer
 from craft_lightning.policies.raster_trunk import RasterTrunk
 from craft_lightning.policies.sampling import sample_trajectories
 from craft_lightning.policies.vocabulary import load_vocabulary
-from craft_lightning.policies.vocabulary_family import VocabularyPolicy
-from craft_lightning.structures import Context, Observation
 
 
-class VocabularyScorer(VocabularyPolicy):
+class VocabularyScorer(PathScorer):
     """BEV + ego + route in, one logit an entry of the vocabulary out.
 
-    The trunk (``RasterTrunk``) is frozen in fine-tuning. Decoder: the embedded entries cross-attend to its tokens and
-    read its fine map along their own path; a head gives one logit each. Entries never see each other, so a masked or
-    reduced support has the same logits. The context of a state is the tokens and the fine map in half precision.
+    A ``PathScorer`` on a ``RasterTrunk``: entries read the raster's features along their own path.
 
     Args:
         vocabulary: path of a vocabulary file, or the name of a shipped one; None takes the checkpoint's.
@@ -36,15 +32,6 @@ class VocabularyScorer(VocabularyPolicy):
         reachable_speed: metres per second by which an entry's initial speed may differ from the ego's; None for any.
 
     """
-
-    profiles = {  # noqa: RUF012 - ClassVar of the base
-        "heads": ("head",),
-        "decoder": ("entry_embedding", "decoder", "head"),
-    }
-
-    entries: Tensor
-    path_matrix: Tensor
-    path_cells: Tensor
 
     def __init__(
         self,
@@ -65,12 +52,8 @@ class VocabularyScorer(VocabularyPolicy):
     ) -> None:
         table = None if vocabulary is None else load_vocabulary(vocabulary)
         super().__init__(table, size, num_poses, reachable_speed=reachable_speed)
-        self.path_samples = path_samples
-        self.trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, fine_stride, fine_channels, dropout)
-        self.entry_embedding = embedding_network(path_samples * 5 + 1, width)
-        self.decoder = CandidateDecoder(width, layers, heads, feedforward, path_samples * fine_channels, dropout)
-        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, 1))
-        self._derive()
+        trunk = RasterTrunk(backbone, pretrained, width, heads, feedforward, fine_stride, fine_channels, dropout)
+        self.build(trunk, width, layers, heads, feedforward, path_samples, path_samples * fine_channels, dropout)
 
     @classmethod
     def example(cls) -> "VocabularyScorer":
@@ -79,39 +62,7 @@ class VocabularyScorer(VocabularyPolicy):
         policy.prepare(torch.from_numpy(sample_trajectories(1000)).float())
         return policy
 
-    def encode(self, observation: Observation) -> Context:
-        """Run backbone and state encoder.
-
-        Returns:
-            ``tokens`` [B, 42, width] and ``fine`` [B, cells, channels] in half precision, the cells being those that
-            some entry passes; ``ego`` [B, 5] in SI units.
-
-        """
-        tokens, fine = self.trunk(observation)
-        fine = fine[..., self.path_cells].transpose(1, 2)
-        return Context(
-            {"tokens": half_rounded(tokens), "fine": half_rounded(fine), "ego": observation.ego.float()},
-            batch_size=[len(tokens)],
-        )
-
-    def logits(self, context: Context) -> Tensor:
-        """Return one logit an entry, [B, size]."""
-        embedded = self.entry_embedding(self.entries).unsqueeze(0)
-        path = (self.path_matrix @ full(context["fine"])).unflatten(1, (len(self.entries), -1)).flatten(2)
-        return self.head(self.decoder(embedded, full(context["tokens"]), path)).squeeze(-1)
-
-    def _vocabulary_changed(self) -> None:
-        super()._vocabulary_changed()
-        if hasattr(self, "head"):
-            self._derive()
-
-    def _derive(self) -> None:
-        """Compute what follows from the vocabulary alone; not part of a checkpoint."""
-        table = self.table.detach().cpu()
-        entries = entry_features(table, self.dt, self.path_samples).to(self.table.device)
-        matrix = sampling_matrix(table, self.trunk.fine_cells, self.path_samples)
-        # Cells that no entry passes are neither stored nor multiplied.
-        cells = matrix.any(0).nonzero().flatten()
-        self.register_buffer("entries", entries, persistent=False)
-        self.register_buffer("path_cells", cells.to(self.table.device), persistent=False)
-        self.register_buffer("path_matrix", matrix[:, cells].to(self.table.device), persistent=False)
+    def sampling(self, table: Tensor) -> Tensor:
+        """Return the cells of the raster that entries pass."""
+        assert isinstance(self.trunk, RasterTrunk)
+        return sampling_matrix(table, self.trunk.fine_cells, self.path_samples)

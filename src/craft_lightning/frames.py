@@ -38,3 +38,19 @@ def steer_to_carla(steer: float) -> float:
 
 
 steer_from_carla = steer_to_carla
+
+
+def sensor_axes(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Return the axes of a sensor whose mount is described as in ``rig``, degrees, in the frame of what it sits on.
+
+    Returns:
+        [3, 3] float64; the columns are its forward, left and up, so ``axes @ point`` leads out of its own frame.
+
+    """
+    (sy, cy), (sp, cp), (sr, cr) = ((math.sin(a), math.cos(a)) for a in map(math.radians, (yaw, pitch, roll)))
+    turn = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    # Upwards is a negative turn about the left axis.
+    nod = np.array([[cp, 0.0, -sp], [0.0, 1.0, 0.0], [sp, 0.0, cp]])
+    tilt = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    axes: np.ndarray = turn @ nod @ tilt
+    return axes

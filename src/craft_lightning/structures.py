@@ -110,13 +110,16 @@ class Observation(TensorClass):
 
     bev [B, C, H, W] uint8 (0 or 255), C = BEV_CHANNELS; ego [B, 5] EGO_FEATURES in SI (steer in [-1, 1], left
     positive); route [B, 20, 2] points in the ego frame; objects [B, 24, 7] OBJECT_FEATURES of the nearest road users
-    and closed stop lines, zeros where there are fewer (None where whoever observes has no list of objects).
+    and closed stop lines, zeros where there are fewer (None where whoever observes has no list of objects); sensors
+    [B]: what the cameras, lidars and radars of a rig measured, by the name of the sensor, as ``rig`` describes them
+    (None where the ego carries none).
     """
 
     bev: Tensor
     ego: Tensor
     route: Tensor
     objects: Tensor | None = None
+    sensors: TensorDict | None = None
 
 
 class Scene(TensorClass):
@@ -183,10 +186,18 @@ class Demonstration(TensorClass):
 _Structure = TypeVar("_Structure", bound=TensorClass)
 
 
-def stack_numpy(samples: Sequence[Mapping[str, np.ndarray]], cls: type[_Structure]) -> _Structure:
-    """Stack per-world dictionaries of numpy arrays (keys = fields of ``cls``) into one batched tensorclass."""
+def stack_numpy(samples: Sequence[Mapping[str, Any]], cls: type[_Structure]) -> _Structure:
+    """Stack per-world dictionaries of numpy arrays (keys = fields of ``cls``) into one batched tensorclass.
+
+    A field that is itself a dictionary of arrays becomes a ``TensorDict``.
+    """
     # Any: the fields of a subclass are not in TensorClass's own signature.
-    fields: dict[str, Any] = {
-        name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]
-    }
+    fields: dict[str, Any] = {name: _stacked([sample[name] for sample in samples]) for name in samples[0]}
     return cls(**fields, batch_size=[len(samples)])
+
+
+def _stacked(values: Sequence[Any]) -> Tensor | TensorDict:
+    if isinstance(values[0], Mapping):
+        parts = {name: _stacked([value[name] for value in values]) for name in values[0]}
+        return TensorDict(parts, batch_size=[len(values)])
+    return torch.from_numpy(np.stack(values))

@@ -9,7 +9,9 @@ import pytest
 from craft_lightning.errors import CraftError
 from craft_lightning.official import leaderboard_agent
 from craft_lightning.official.configured import configured_policy
+from craft_lightning.official.evaluator_rig import EvaluatorRig
 from craft_lightning.official.leaderboard_agent import split_configuration
+from craft_lightning.rigs import read_rig
 
 HARNESS = """
     import carla, numpy as np, torch
@@ -164,3 +166,99 @@ def test_a_recipe_that_names_no_driver_is_one_sentence(tmp_path, text, words):
     assert "\n" not in str(caught.value)
     with pytest.raises(CraftError, match="--agent-config is empty"):
         configured_policy("")
+
+
+LOOKS_THROUGH_THE_EVALUATORS_SENSORS = (
+    HARNESS
+    + """
+    from craft_lightning.adapters.transfuser import TransFuserPlusPlus
+    from craft_lightning.policies.released.source import LocalModel
+    from craft_lightning.testing.stand_ins.transfuser import StandInTransFuserPP
+    import craft_lightning.official.configured as configured
+    torch.manual_seed(3)
+    policy = TransFuserPlusPlus(LocalModel(StandInTransFuserPP(12, 4)), width=12).eval()
+    configured.configured_policy = lambda name: policy
+    seen = []
+    inner = policy.encode
+    policy.encode = lambda observation: seen.append(observation.sensors[0].numpy()) or inner(observation)
+    with Session("127.0.0.1", PORT, town) as session:
+        episode = RouteEpisode(session, town, rig=policy.rig)
+        own = episode.reset(EpisodeSpec(route, vehicles=0, walkers=0)).observation["sensors"]
+        start = episode.route
+        episode.clear()
+        session.world.reset_all_traffic_lights()
+        ego = spawn_ego(session, "vehicle.lincoln.mkz_2020", *start.xy[0], start.z[0], start.heading[0])
+        provider = importlib.import_module("srunner.scenariomanager.carla_data_provider").CarlaDataProvider
+        provider.world = session.world
+        module = importlib.import_module("craft_lightning.official.leaderboard_agent")
+        agent = getattr(module, module.get_entry_point())("127.0.0.1", PORT)
+        plan = []
+        for (x, y), yaw in zip(start.xy.tolist(), start.heading.tolist()):
+            cx, cy, degrees = pose_to_carla(x, y, yaw)
+            plan.append((carla.Transform(carla.Location(cx, cy), carla.Rotation(yaw=degrees)), None))
+        agent.set_global_plan([None] * len(plan), plan)
+        agent.setup("transfuser")
+        declared = agent.sensors()
+        # As Leaderboard's wrapper does: sensors of its own making, a queue each, frames matched.
+        import queue
+        told = {}
+        for wanted in declared[1:]:
+            given = {"fov": wanted["fov"], "image_size_x": wanted["width"], "image_size_y": wanted["height"]} \\
+                if "camera" in wanted["type"] else {"range": 85, "rotation_frequency": 10, "channels": 64,
+                "upper_fov": 10, "lower_fov": -30, "points_per_second": 600000}
+            mount = carla.Transform(carla.Location(wanted["x"], wanted["y"], wanted["z"]),
+                carla.Rotation(wanted["pitch"], wanted["yaw"], wanted["roll"]))
+            told[wanted["id"]] = queue.Queue()
+            session.spawn(session.blueprint(wanted["type"], **given), mount, attach_to=ego).listen(
+                told[wanted["id"]].put)
+        for tick in range(24):
+            ego.apply_control(carla.VehicleControl(brake=1.0) if tick < 4 else agent.run_step(data, 0.0))
+            frame = session.tick()
+            messages = {name: heard.get(timeout=20.0) for name, heard in told.items()}
+            assert {message.frame for message in messages.values()} == {frame}
+            data = {"rgb": (frame, np.frombuffer(messages["rgb"].raw_data, np.uint8).reshape(256, 1024, 4)),
+                "lidar": (frame, np.frombuffer(messages["lidar"].raw_data, np.float32).reshape(-1, 4))}
+            if tick < 4:
+                agent.eyes.take(data, ego.get_transform())
+        first, last = seen[0], seen[-1]
+        agent.destroy()
+    half = np.arctan2(last["lidar"][:int(last["lidar.count"]), 1], last["lidar"][:int(last["lidar.count"]), 0])
+    print(json.dumps({
+        "declared": declared, "decisions": len(seen), "names": sorted(first),
+        "picture": float(np.abs(first["rgb"].astype(int) - own["rgb"]).mean()),
+        "counts": [int(first["lidar.count"]), int(own["lidar.count"])],
+        "quarters": np.histogram(half, 4, (-np.pi, np.pi))[0].tolist(),
+        "moved": float(np.abs(first["rgb"].astype(int) - last["rgb"]).mean()),
+    }))
+"""
+)
+
+
+def test_a_policy_with_a_rig_declares_it_and_sees_what_our_worlds_show(run_script):
+    answer = run_script(LOOKS_THROUGH_THE_EVALUATORS_SENSORS)
+    chart, camera, lidar = answer["declared"]
+    assert chart["type"] == "sensor.opendrive_map"
+    assert camera == {
+        **{"type": "sensor.camera.rgb", "id": "rgb", "width": 1024, "height": 256, "fov": 110.0},
+        **{"x": -1.5, "y": 0.0, "z": 2.0, "roll": 0.0, "pitch": 0.0, "yaw": 0.0},
+    }
+    assert (lidar["type"], lidar["z"]) == ("sensor.lidar.ray_cast", 2.5)
+    assert answer["decisions"] == 2
+    assert answer["names"] == ["lidar", "lidar.count", "rgb"]
+    assert answer["picture"] < 1.0, "not the picture of our own worlds"
+    official, own = answer["counts"]
+    assert abs(official - own) < 0.05 * own, "two half turns are not one whole"
+    assert min(answer["quarters"]) > 0.15 * sum(answer["quarters"])
+
+
+@pytest.mark.parametrize(
+    ("sensor", "said"),
+    [
+        ({"kind": "depth", "name": "far", "place": [0, 0, 2], "field_of_view": 70}, "do not have"),
+        ({"kind": "lidar", "name": "roof", "place": [0, 0, 2], "range": 50.0}, "has range 50 and not 85"),
+        ({"name": "drone", "place": [0, 0, 30], "field_of_view": 70}, "more than 3 m"),
+    ],
+)
+def test_what_evaluators_do_not_build_is_refused(sensor, said):
+    with pytest.raises(CraftError, match=said):
+        EvaluatorRig(read_rig([sensor]))

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.rigs import RIGS
 from craft_lightning.structures import Context, FactorLogProbs
 from craft_lightning.testing.tiny import TinyVocabularyPolicy, random_vocabulary
 from craft_lightning.testing.tiny_densities import TinyGaussianPolicy
@@ -280,6 +281,23 @@ class CentresOnItsNoise(TinyGaussianPolicy):
         return found
 
 
+class BlindToItsRig(Tiny):
+    """Asks for a camera and never looks."""
+
+    rig = RIGS["front_camera"]
+
+
+class StumblesInTheDark(Tiny):
+    """Looks through its camera, and knows no sentence where there is none."""
+
+    rig = RIGS["front_camera"]
+
+    def encode(self, observation):
+        context = super().encode(observation)
+        context["seen"] = observation.sensors["front"].float().mean((1, 2, 3))
+        return context
+
+
 BROKEN: dict[str, list[type[PolicyAdapter]]] = {
     "drives": [ProposesNothing],
     "plan_spec": [WrongRate],
@@ -313,4 +331,5 @@ BROKEN: dict[str, list[type[PolicyAdapter]]] = {
     "refusals": [ScoresAnything],
     "act_refusals": [ActsWithoutNoise],
     "profile_refusal": [TakesAnyProfile],
+    "rig": [BlindToItsRig, StumblesInTheDark],
 }

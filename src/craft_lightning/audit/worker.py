@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from craft_lightning.errors import CraftError
+from craft_lightning.rig import Rig
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.suites import suite_file
 from craft_lightning.rollouts.suites import Atlas, load_suite
@@ -124,7 +125,8 @@ def run(share: Share) -> None:
     done, states = {episode["number"] for episode in episodes}, sum(len(episode["states"]) for episode in episodes)
     routes = read_suite(share.suite, share.maps, share.town)
     each = max(1, -(-share.total // len(routes)))
-    pilot, world = Pilot(load_policy(share.checkpoint)), _World(share)
+    pilot = Pilot(load_policy(share.checkpoint))
+    world = _World(share, pilot.policy.rig)
     try:
         for number, route in turns(routes, share):
             if states >= share.states:
@@ -142,8 +144,8 @@ def run(share: Share) -> None:
 class _World:
     """The world that the worker's routes are driven in; changes its town where the routes do."""
 
-    def __init__(self, share: Share) -> None:
-        self.share = share
+    def __init__(self, share: Share, rig: Rig) -> None:
+        self.share, self.rig = share, rig
         self.atlas = Atlas(share.maps)
         self.name = ""
         self._server: Any = None
@@ -156,6 +158,7 @@ class _World:
         from craft_lightning.simulation.branching import Branching
         from craft_lightning.simulation.episode import RouteEpisode
         from craft_lightning.simulation.launcher import EmbeddedServer
+        from craft_lightning.simulation.rig_reader import check_rig
         from craft_lightning.simulation.session import Session
 
         if name == self.name:
@@ -165,7 +168,8 @@ class _World:
         town = load_town(source)
         self._server = EmbeddedServer(source).start()
         self._session = Session(self._server.host, self._server.port, town)
-        self.episode = RouteEpisode(self._session, town)
+        check_rig(self._session, self.rig)
+        self.episode = RouteEpisode(self._session, town, rig=self.rig)
         self.branching = Branching(self.episode)
         self.grids = [RoadGrid.from_network(town.network)]
         self.name = name

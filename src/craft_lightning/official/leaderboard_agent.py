@@ -69,12 +69,13 @@ class Pulse:
 class CraftAgent(_Base):
     """Lets a policy drive the evaluator's route.
 
-    The shipped policy sees the simulator's ground truth and is therefore no competitor in any track; it says so when
-    it is set up and declares the one sensor it can, the map.
+    Rasters, lists of objects and the ego's own state come from the simulator's ground truth, so nobody is a competitor
+    in any track; the agent says so when it is set up. It declares the map, and the sensors of a policy that has any.
     """
 
     # Evaluators also destroy an agent whose setup failed.
     driver: Any = None
+    eyes: Any = None
     referee: Any = None
     pulse: "Pulse | None" = None
     save_name = ""
@@ -91,22 +92,30 @@ class CraftAgent(_Base):
         """
         # Not above: whoever only wants this file's path should not wait for torch.
         from craft_lightning.official.configured import configured_policy
+        from craft_lightning.official.evaluator_rig import EvaluatorRig
         from craft_lightning.rollouts.drivers import PolicyDriver
 
         if _official is None:
             raise CraftError("this agent is set up by an official evaluator; run craft-lightning official instead")
         self.track = _official.Track.MAP
         config, self.save_name = split_configuration(path_to_conf_file)
-        self.policy = PolicyDriver(configured_policy(config), rows=1, seed=0, greedy=True)
+        policy = configured_policy(config)
+        self.eyes = EvaluatorRig(policy.rig)
+        self.policy = PolicyDriver(policy, rows=1, seed=0, greedy=True)
         self.motion: dict[str, Any] = {}
         self.pulse = Pulse(_provider().get_traffic_manager_port())
         self.pulse.ticking_since = time.monotonic()  # the evaluator ticks before it asks for a control
-        print(f"craft_lightning: '{config}' drives from the simulator's ground truth (privileged)", flush=True)
+        looks = ", ".join(map(str, policy.rig)) or "the simulator's ground truth"
+        print(f"craft_lightning: '{config}' drives from {looks} (and is privileged)", flush=True)
 
     def sensors(self) -> list[dict[str, Any]]:
-        """Declare the map. Actors and lights come from the client's snapshot, for which evaluators know no sensor."""
+        """Declare the map and the policy's rig.
+
+        Actors and lights come from the client's snapshot, for which evaluators know no sensor.
+        """
         # Read once: it never changes, and a thread of the evaluator's would otherwise copy it again and again.
-        return [{"type": "sensor.opendrive_map", "reading_frequency": 1e-6, "id": "map"}]
+        carried = [] if self.eyes is None else self.eyes.declared()
+        return [{"type": "sensor.opendrive_map", "reading_frequency": 1e-6, "id": "map"}, *carried]
 
     def set_global_plan(self, global_plan_gps: Any, global_plan_world_coord: Any) -> None:
         """Keep the whole route, of which the evaluator only keeps a point every 50 m."""
@@ -125,11 +134,13 @@ class CraftAgent(_Base):
             ego = provider.get_hero_actor()
             if ego is None:
                 raise CraftError("the evaluator's world has no vehicle with role_name=hero; there is nothing to drive")
-            self.driver = RouteDriver(self.policy, provider.get_world(), ego, self.plan)
+            self.driver = RouteDriver(self.policy, provider.get_world(), ego, self.plan, self.eyes.see)
             if os.environ.get(REFEREE_VARIABLE):
                 from craft_lightning.official.referee import Referee
 
                 self.referee = Referee(self.driver, provider.get_world(), ego)
+        if self.eyes.rig:
+            self.eyes.take(input_data, _provider().get_hero_actor().get_transform())
         if self.referee is not None:
             self.referee.tick()
         if hasattr(self, "get_metric_info") and os.environ.get("SAVE_PATH"):

@@ -1,5 +1,6 @@
 """Drives one route in anybody's CARLA world by a policy, with the very pieces that our own episodes are made of."""
 
+from collections.abc import Callable
 from typing import Any
 
 import carla
@@ -18,6 +19,8 @@ from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.view import ViewReader
 
 _SLACK = 0.25 * TICK_SECONDS
+Sight = Callable[[tuple[float, float]], dict[str, Any]]
+"""Offset of the centre of the ego's box from its origin -> further fields of an observation."""
 
 
 class RouteDriver:
@@ -32,20 +35,21 @@ class RouteDriver:
         world: the ``carla.World``.
         ego: the ego's ``carla.Actor``.
         plan: [N, 3] the route: x, y, yaw of points in order, world frame (right-handed).
+        see: asked at every decision for what else an observation holds (``EvaluatorRig.see``).
 
     Raises:
         CraftError: the world does not tick at 20 Hz, or the plan does not lie on the town's lanes.
 
     """
 
-    def __init__(self, driver: PolicyDriver, world: Any, ego: Any, plan: np.ndarray) -> None:
+    def __init__(self, driver: PolicyDriver, world: Any, ego: Any, plan: np.ndarray, see: Sight | None = None) -> None:
         delta = world.get_settings().fixed_delta_seconds
         if delta is None or abs(delta - TICK_SECONDS) > 1e-6:
             raise CraftError(
                 f"the world's ticks last {delta} s and policies are made for {TICK_SECONDS} s; set "
                 f"fixed_delta_seconds={TICK_SECONDS}"
             )
-        self._driver, self._ego = driver, ego
+        self._driver, self._ego, self._see = driver, ego, see
         carla_map = world.get_map()
         town = town_of_map(carla_map.name, carla_map.to_opendrive())
         self.place = Place.read(town, 0, carla_map)
@@ -68,7 +72,10 @@ class RouteDriver:
             self._decide_at = self._control_at = view.time
         if view.time > self._decide_at - _SLACK:
             view = self.reader.read()
-            seen = observe(self.place.bird, view, self.progress, self.lines, self._steer)
+            seen: dict[str, Any] = observe(self.place.bird, view, self.progress, self.lines, self._steer)
+            if self._see is not None:
+                facts = self.reader.facts[self.reader.ego_id]
+                seen |= self._see((facts.offset_x, facts.offset_y))
             self._tracker.plan(self._driver.decide_alone(seen, step=self.decisions), view.ego_pose)
             self.decisions += 1
             self._decide_at += TICKS_PER_DECISION * TICK_SECONDS

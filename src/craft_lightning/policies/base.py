@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.candidates import check_candidates, check_ids, gumbel_argmax, native_quantities
+from craft_lightning.rig import Rig
 from craft_lightning.structures import CandidateSet, Context, FactorLogProbs, Observation, PlanSpec
 
 Profile = Literal["heads", "decoder", "lora", "all", "none"]
@@ -45,6 +46,9 @@ class PolicyAdapter(nn.Module, ABC):
 
     stores_geometry: ClassVar[bool] = False
     """Whether trajectories follow from more than the ids (the state, noise), so that rollouts store them too."""
+
+    rig: Rig = ()
+    """The sensors that ``encode`` reads from ``Observation.sensors``; worlds and evaluators attach them."""
 
     arguments: dict[str, Any]
     """Constructor arguments by name, defaults included."""

@@ -17,6 +17,7 @@ from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.reports.bird_camera import BirdCamera
 from craft_lightning.reports.clips import Clip, Played, write_moving_picture
 from craft_lightning.reports.filming import FRAME_SECONDS, FilmingSession, film, find_route
+from craft_lightning.rig import Rig
 from craft_lightning.roads.towns import BUILT_IN, Town, load_town
 from craft_lightning.rollouts.worker import run_child
 from craft_lightning.simulation.episode import RouteEpisode
@@ -44,8 +45,10 @@ class Set:
         towns = {town.name: town for town in map(load_town, [clip.town] if clip.town else BUILT_IN)}
         route = find_route(clip.kind, towns, clip.seed)
         source = clip.town or route.town
-        driver = policy_driver(clip.driver)
-        made = film(self._stage(towns[route.town], source), route, clip.seed, self.bird(source), driver, clip.camera)
+        driver, rig = policy_driver(clip.driver)
+        stage = self._stage(towns[route.town], source)
+        stage.rig = rig
+        made = film(stage, route, clip.seed, self.bird(source), driver, clip.camera)
         write_moving_picture(Path(clip.output), made.frames, FRAME_SECONDS)
         return Played(route.town, made.outcome, len(made.frames))
 
@@ -71,26 +74,27 @@ class Set:
 
 
 @functools.lru_cache(maxsize=1)
-def policy_driver(name: str) -> Decide | None:
-    """Return a function that decides greedily by a policy, None for the expert.
+def policy_driver(name: str) -> tuple[Decide | None, Rig]:
+    """Return a function that decides greedily by a policy, None for the expert, and what it looks through.
 
     Raises:
         CraftError: no such policy.
 
     """
     if name == "expert":
-        return None
+        return None, ()
     from craft_lightning.plugins import load_adapters
     from craft_lightning.policies.checkpoint import load_policy
     from craft_lightning.rollouts.drivers import PolicyDriver
 
     load_adapters()
-    driver = PolicyDriver(load_policy(name), rows=1, seed=0, greedy=True)
+    policy = load_policy(name)
+    driver = PolicyDriver(policy, rows=1, seed=0, greedy=True)
 
     def decide(result: Any) -> np.ndarray:
         return driver.decide_alone(result.observation)
 
-    return decide
+    return decide, policy.rig
 
 
 def serve(connection: Connection) -> None:

@@ -20,9 +20,11 @@ from craft_lightning.reports.sensor_painting import (
     paint_tags,
     tagged_points,
 )
+from craft_lightning.rigs import read_rig
 from craft_lightning.roads.cache import atomic_path
 from craft_lightning.roads.towns import load_town
 from craft_lightning.simulation.launcher import EmbeddedServer
+from craft_lightning.simulation.rig_reader import spawn_sensor
 from craft_lightning.simulation.session import Session
 
 PICTURE = "sensors.png"
@@ -51,15 +53,10 @@ WEATHERS: dict[str, dict[str, float]] = {
         "wetness": 90,
     },
 }
-# x, y, heading, field of view of the six cameras of Bench2Drive's agents, left to right.
-RIG = (
-    ("back left", -0.32, -0.55, -110.0, 70),
-    ("front left", 0.27, -0.55, -55.0, 70),
-    ("front", 0.80, 0.0, 0.0, 70),
-    ("front right", 0.27, 0.55, 55.0, 70),
-    ("back right", -0.32, 0.55, 110.0, 70),
-    ("back", -2.0, 0.0, 180.0, 110),
-)
+# The six cameras of Bench2Drive's agents, left to right.
+_AROUND = ("BACK_LEFT", "FRONT_LEFT", "FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK")
+_CAMERAS = {sensor.name: sensor for sensor in read_rig("bench2drive@{}x{}".format(*SMALL))}
+RIG = {name.replace("_", " ").lower(): _CAMERAS[f"CAM_{name}"] for name in _AROUND}
 _ROOF = carla.Transform(carla.Location(0.0, 0.0, 2.4))
 _BEAMS = {
     "channels": 64,
@@ -97,9 +94,9 @@ class SensorDrive:
         windscreen = carla.Transform(carla.Location(0.8, 0.0, 1.6))
         for kind in ("rgb", "semantic_segmentation", "depth", "instance_segmentation"):
             self._camera(kind, f"camera.{kind}", windscreen, TILE, 80)
-        for name, x, y, yaw, fov in RIG:
-            place = carla.Transform(carla.Location(x, y, 1.6), carla.Rotation(yaw=yaw))
-            self._camera(name, "camera.rgb", place, SMALL, fov)
+        for name, camera in RIG.items():
+            self._heard[name] = queue.Queue()
+            spawn_sensor(session, camera, 0.0, self.ego).listen(self._heard[name].put)
         self._listen("lidar", "lidar.ray_cast", _ROOF, **_BEAMS)
         self._listen("semantic lidar", "lidar.ray_cast_semantic", _ROOF, **_BEAMS)
         self._listen("radar", "other.radar", carla.Transform(carla.Location(2.5, 0.0, 0.8)), **_RADAR)
@@ -217,7 +214,7 @@ def _sheet(said: dict[str, Any], drive: SensorDrive) -> list[np.ndarray]:
         captioned(paint_lidar(said["semantic lidar"], width, tagged=True), "semantic lidar, by tag"),
         captioned(paint_radar(said["radar"], width, speed), "radar: red nears, blue leaves"),
     ]
-    rig = [captioned(paint_image(said[name]), name) for name, *_ in RIG]
+    rig = [captioned(paint_image(said[name]), name) for name in RIG]
     return [np.hstack(labels), np.hstack(beams), np.hstack(rig)]
 
 

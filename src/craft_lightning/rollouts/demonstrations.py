@@ -15,6 +15,7 @@ from craft_lightning.conventions import BEV_CELLS, BEV_CHANNELS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.rollouts.collect import Traffic, episode_seed
+from craft_lightning.rollouts.compact import pack_sensors, stack_packed, unpack_sensors
 from craft_lightning.rollouts.loop import Keep, Running, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
@@ -84,7 +85,7 @@ class _DemonstrationSource:
     ) -> None:
         self.routes, self.traffic, self.size, self.quota, self.seed, self.bar = routes, traffic, size, quota, seed, bar
         self.order = training_order(routes, size, [seed, 1])
-        self.samples: list[list[tuple[dict[str, np.ndarray], np.ndarray]]] = [[] for _ in range(size)]
+        self.samples: list[list[tuple[dict[str, Any], np.ndarray]]] = [[] for _ in range(size)]
         self.start = [0] * size
         self.count = [0] * size
         self.failures = 0
@@ -111,6 +112,8 @@ class _DemonstrationSource:
     def stepped(self, world: int, before: Any, decision: Any, after: Any) -> bool:
         observation = dict(before.observation)
         observation["bev"] = np.packbits(observation["bev"] > 0)
+        if "sensors" in observation:
+            observation["sensors"] = pack_sensors(observation["sensors"])
         self.samples[world].append((observation, np.asarray(before.expert_plan, np.float32)))
         self.bar.decision(after.events, sum(map(len, self.samples)))
         return len(self.samples[world]) < self.quota
@@ -127,11 +130,12 @@ class _DemonstrationSource:
 
 
 class Demonstrations:
-    """Demonstrations in memory, the rasters as packed bits (7 kB a state).
+    """Demonstrations in memory, the rasters as packed bits (7 kB a state), pictures as PNG.
 
     Args:
         tensors: ``bev`` [N, bytes] packed bits, ``ego`` [N, 5], ``route`` [N, 20, 2], ``trajectory`` [N, T, 3], and
-            ``objects`` [N, 24, 7], which files of earlier versions lack.
+            ``objects`` [N, 24, 7], which files of earlier versions lack; of worlds with a rig also its packed
+            measurements (``compact``).
 
     """
 
@@ -141,12 +145,15 @@ class Demonstrations:
         self.tensors = tensors
 
     @classmethod
-    def from_samples(cls, samples: list[tuple[dict[str, np.ndarray], np.ndarray]]) -> Self:
-        """Stack (observation with packed ``bev``, expert plan) pairs."""
+    def from_samples(cls, samples: list[tuple[dict[str, Any], np.ndarray]]) -> Self:
+        """Stack (observation with packed ``bev`` and ``sensors``, expert plan) pairs."""
         fields = ("bev", "ego", "route", "objects")
         stacked = {name: np.stack([observation[name] for observation, _ in samples]) for name in fields}
         stacked["trajectory"] = np.stack([plan for _, plan in samples])
-        return cls({name: torch.from_numpy(array) for name, array in stacked.items()})
+        tensors = {name: torch.from_numpy(array) for name, array in stacked.items()}
+        if "sensors" in samples[0][0]:
+            tensors |= stack_packed([observation["sensors"] for observation, _ in samples])
+        return cls(tensors)
 
     @classmethod
     def load(cls, path: Path, key: str) -> Self:
@@ -191,7 +198,8 @@ class Demonstrations:
         others: dict[str, Any] = {
             name: self.tensors[name][index] for name in ("ego", "route", "objects") if name in self.tensors
         }
-        observation = Observation(bev=bev, **others, batch_size=size)
+        sensors = unpack_sensors(self.tensors, index)
+        observation = Observation(bev=bev, **others, sensors=sensors, batch_size=size)
         return Demonstration(observation=observation, trajectory=self.tensors["trajectory"][index], batch_size=size)
 
 
@@ -244,8 +252,11 @@ class DemonstrationDataModule(WorldsDataModule):
     def collect(self) -> Demonstrations:
         """Drive the demonstrations once, or read them from ``file``; later calls return the same."""
         if self.demonstrations is None:
+            self.equip(getattr(self.trainer.lightning_module, "adapter", None) if self.trainer else None)
             where = self.training_suite or self.town
             key = f"{where}, {self.decisions} decisions, disturbance {self.disturbance}, seed {self.seed}"
+            if self.options.rig:
+                key += f", rig {self.options.rig}"
             if self.file is not None and self.file.exists():
                 self.demonstrations = Demonstrations.load(self.file, key)
                 return self.demonstrations

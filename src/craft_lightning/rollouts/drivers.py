@@ -61,7 +61,7 @@ class PolicyDriver:
         rows = functools.cache(functools.partial(_rows, context, candidates))
         return {world: ("step", plans[world], functools.partial(_row, rows, world)) for world in running}
 
-    def decide_alone(self, observation: dict[str, np.ndarray], number: int = 0, step: int = 0) -> np.ndarray:
+    def decide_alone(self, observation: dict[str, Any], number: int = 0, step: int = 0) -> np.ndarray:
         """Return the trajectory [T, 3] for one observation that belongs to no pool of worlds.
 
         Args:

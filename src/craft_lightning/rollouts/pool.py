@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from craft_lightning.rollouts.worker import WorldOptions
 
 log = logging.getLogger(__name__)
 
+_STALL = 20  # seconds without a byte in the middle of an answer
 _LOOK = 1.0  # seconds between two looks at the servers while no world answers
 
 
@@ -35,6 +37,8 @@ class WorldProcess:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         theirs.close()
+        # Pictures make answers that do not fit into the socket: a world that stops in the middle of one is gone.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STALL, 0))
         self.connection = Connection(ours.detach())
         self.server: psutil.Process | None = None
         self.deadline = 0.0
@@ -60,7 +64,8 @@ class WorldProcess:
             status, answer = self.connection.recv()
         except (EOFError, OSError) as error:
             code = self.process.poll()
-            raise WorldError(f"the world process {self.process.pid} ended (exit code {code})") from error
+            state = "stopped in the middle of an answer" if code is None else f"ended (exit code {code})"
+            raise WorldError(f"the world process {self.process.pid} {state}") from error
         if status == "world":
             raise WorldError(answer)
         if status == "input":

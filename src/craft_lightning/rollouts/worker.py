@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.rig import Rig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class WorldOptions:
         atlas: towns between which routes may change: name -> built-in name or path; their order is that of the road
             grids. Empty = all routes are in ``town``.
         maps: folder with further OpenDRIVE files that an embedded server can load.
+        rig: sensors that the ego carries.
 
     """
 
@@ -41,6 +43,7 @@ class WorldOptions:
     episode: dict[str, Any] = dataclasses.field(default_factory=dict)
     atlas: dict[str, str] = dataclasses.field(default_factory=dict)
     maps: str = ""
+    rig: Rig = ()
 
 
 class _World:
@@ -50,6 +53,7 @@ class _World:
         from craft_lightning.roads.towns import load_town
         from craft_lightning.simulation.episode import EpisodeOptions, RouteEpisode
         from craft_lightning.simulation.launcher import EmbeddedServer
+        from craft_lightning.simulation.rig_reader import check_rig
         from craft_lightning.simulation.session import Session
 
         self.server = None
@@ -60,8 +64,9 @@ class _World:
             host, port = "127.0.0.1", self.server.port
         town = load_town(options.town)
         self.session = Session(host, port, town, timeout=options.timeout)
+        check_rig(self.session, options.rig)
         episode = EpisodeOptions(**options.episode)
-        self.episode = RouteEpisode(self.session, town, episode, atlas=options.atlas)
+        self.episode = RouteEpisode(self.session, town, episode, atlas=options.atlas, rig=options.rig)
 
     def hello(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "server_pid": self.server.pid if self.server else None}

@@ -14,6 +14,8 @@ from craft_lightning.conventions import TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.rig import require_places, require_rig
+from craft_lightning.rigs import read_rig
 from craft_lightning.roads.grid import RoadGrid
 from craft_lightning.roads.routes import RouteConfig, leak_guard
 from craft_lightning.roads.routing import RoutePlanner
@@ -68,6 +70,9 @@ class WorldsDataModule(LightningDataModule):
         progress: draw progress bars.
         traffic: who drives the background vehicles: sumo, or traffic_manager (CARLA's own, for evaluation that is
             faithful to CARLA; not deterministic).
+        rig: sensors that the ego carries: a layout's name (front_camera, bench2drive@256x144, ...) or a list of names
+            and sensors by their fields; empty = what the policy asks for. A policy that looks through other ones is
+            refused.
 
     """
 
@@ -100,6 +105,7 @@ class WorldsDataModule(LightningDataModule):
         episode: dict[str, Any] | None = None,
         progress: bool = True,
         traffic: str = "sumo",
+        rig: str | list[str | dict[str, Any]] = "",
     ) -> None:
         super().__init__()
         if worlds < 1:
@@ -134,7 +140,9 @@ class WorldsDataModule(LightningDataModule):
         self.traffic = Traffic(vehicles, walkers, end_on_collision, traffic)
         self.allow_training_on_evaluation_routes = allow_training_on_evaluation_routes
         self.show_progress = progress
-        self.options = WorldOptions(town, host, port, episode=dict(episode or {}))
+        self.rig = read_rig(rig, "data.rig")
+        require_places(self.rig, "data.rig")
+        self.options = WorldOptions(town, host, port, episode=dict(episode or {}), rig=self.rig)
         self.timeouts = {"step_timeout": step_timeout, "start_timeout": start_timeout}
         self.max_replacements = max_replacements
         self.train_suite: list[RouteConfig] = []
@@ -154,6 +162,25 @@ class WorldsDataModule(LightningDataModule):
             self._pool = WorldPool(self.worlds, self.options, max_replacements=self.max_replacements, **self.timeouts)
         self._pool.start()
         return self._pool
+
+    def equip(self, policy: PolicyAdapter | None) -> None:
+        """Give the worlds the sensors that a policy looks through, where they have not got them; None needs none.
+
+        Worlds that run without them are ended; they start again when needed.
+
+        Raises:
+            CraftError: ``data.rig`` names other ones, or a sensor has no place.
+
+        """
+        if policy is None or not policy.rig:
+            return
+        who = type(policy).__name__
+        if self.rig:
+            require_rig(policy.rig, self.rig, who)
+        elif self.options.rig != policy.rig:
+            require_places(policy.rig, who)
+            self.close()
+            self.options = dataclasses.replace(self.options, rig=policy.rig)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the towns and the suites, and refuse training routes that evaluation uses.
@@ -268,6 +295,7 @@ class WorldsDataModule(LightningDataModule):
             One record a route, in route order.
 
         """
+        self.equip(policy)
         seed = self.seed if seed is None else seed
         done = {} if keeper is None else keeper.done()
         if len(done) == len(self.eval_suite):
@@ -333,6 +361,7 @@ class WorldsDataModule(LightningDataModule):
             raise CraftError("the DataModule has no trainer; use it through Trainer.fit, validate, test or predict")
         policy: PolicyAdapter = trainer.lightning_module.adapter  # type: ignore[assignment]
         policy.require_observed(tuple(Observation.__annotations__))
+        self.equip(policy)
         return policy
 
     def __del__(self) -> None:

@@ -11,6 +11,7 @@ from craft_lightning.control import Tracker, TrackerParameters
 from craft_lightning.conventions import EVENTS, TICK_SECONDS, TICKS_PER_DECISION, TRACKER_SECONDS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.frames import steer_to_carla
+from craft_lightning.rig import Rig
 from craft_lightning.simulation.criteria import Criteria, CriteriaParameters, Incident
 from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
@@ -21,6 +22,7 @@ from craft_lightning.simulation.lookout import Lookout, touching
 from craft_lightning.simulation.observation import observe
 from craft_lightning.simulation.places import Place, Places
 from craft_lightning.simulation.recorder import MotionRecorder
+from craft_lightning.simulation.rig_reader import RigReader
 from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.scenarios.registry import build, ego_place
 from craft_lightning.simulation.scene import SceneReader
@@ -137,7 +139,7 @@ class StepResult:
     """What a decision led to, numpy only.
 
     Attributes:
-        observation: fields of ``structures.Observation`` at the state reached.
+        observation: fields of ``structures.Observation`` at the state reached; ``sensors`` with a rig, until done.
         scene: fields of ``structures.Scene`` at the state reached.
         events: [len(EVENTS)] float32, 0 or 1, what happened during the decision.
         done: whether the episode has ended.
@@ -148,7 +150,7 @@ class StepResult:
 
     """
 
-    observation: dict[str, np.ndarray]
+    observation: dict[str, Any]
     scene: dict[str, np.ndarray]
     events: np.ndarray
     done: bool
@@ -168,6 +170,7 @@ class RouteEpisode:
         tracker: parameters of the tracker.
         atlas: towns between which routes may change: name in route files -> built-in name or path of an OpenDRIVE file;
             their order is that of the road grids that scenes index. Empty = all routes are in ``town``.
+        rig: sensors that the ego carries.
 
     Attributes:
         places: where the session is, and where it can be.
@@ -184,8 +187,9 @@ class RouteEpisode:
         options: EpisodeOptions | None = None,
         tracker: TrackerParameters | None = None,
         atlas: Mapping[str, str] | None = None,
+        rig: Rig = (),
     ) -> None:
-        self.session, self.options = session, options or EpisodeOptions()
+        self.session, self.options, self.rig = session, options or EpisodeOptions(), rig
         self.places = Places(session, town, self.options.town_index, atlas or {})
         self._zones: list[StopZone] = []
         self._tracker = Tracker(tracker)
@@ -204,9 +208,7 @@ class RouteEpisode:
         self._lookout = Lookout()
         self._background: BackgroundSpeed | None = None
         self._recorder: MotionRecorder | None = None
-        self._steer = 0.0
-        self._clear = True
-        self._done = True
+        self._steer, self._clear, self._done = 0.0, True, True
 
     @property
     def place(self) -> Place:
@@ -272,8 +274,10 @@ class RouteEpisode:
         self._recorder = MotionRecorder(session.world, int(self._ego.id)) if spec.record_motion else None
         self._tracker.reset()
         self._steer, self._done, self._plan = 0.0, False, None
-        for _ in range(self.options.settle_ticks):
+        self._eyes = RigReader(session, self._ego, self.rig, self.options.ticks_per_decision)
+        for left in reversed(range(self.options.settle_ticks)):
             self._ego.apply_control(carla.VehicleControl(brake=1.0))
+            self._eyes.settle(left)
             frame = session.tick()
         self.view = self.reader.read()
         self._sensor.take(frame)
@@ -469,8 +473,9 @@ class RouteEpisode:
         criteria, progress = self.criteria, self.criteria.progress
         if self.spec is not None and self.spec.expert and not self._done:
             self._plan = self._expert_plan()
+        seen = observe(self.place.bird, self.view, progress, self._scene.lines, self._steer)
         return StepResult(
-            observation=observe(self.place.bird, self.view, progress, self._scene.lines, self._steer),
+            observation=seen if self._done else seen | self._eyes.see(self.view.frame, self.reader.facts),
             scene=self._scene.read(self.view, progress, self._steer),
             events=flags.astype(np.float32),
             done=self._done,

@@ -171,6 +171,15 @@ class Session:
         with self._answers("version"):
             self.client.get_server_version()
 
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Let the server take longer than usual for an answer."""
+        self.client.set_timeout(max(seconds, self._timeout))
+        try:
+            yield
+        finally:
+            self.client.set_timeout(self._timeout)
+
     def blueprint(self, name: str, **attributes: object) -> Any:
         """Return a blueprint with attributes set; attributes that it does not have are left out.
 

@@ -1,12 +1,15 @@
 """The adapter under test: what it saw, what it proposed, and how rollouts would keep that."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import torch
+from tensordict import TensorDict
 from torch import Tensor
+from torch.nn import functional
 
 from craft_lightning.conventions import (
     AGENT_STATIC,
@@ -20,6 +23,7 @@ from craft_lightning.conventions import (
     ROUTE_FEATURE_POINTS,
 )
 from craft_lightning.policies.base import PolicyAdapter, Profile
+from craft_lightning.rig import COUNT, Camera, Rig
 from craft_lightning.structures import CandidateSet, Context, Observation
 
 _LARGEST = (12.0, 2.0, 0.3, 0.5, 14.0)  # of EGO_FEATURES
@@ -55,6 +59,28 @@ def observe_at_random(states: int, seed: int) -> Observation:
         objects=_objects(states, generator),
         batch_size=[states],
     )
+
+
+def measured_at_random(rig: Rig, states: int, seed: int) -> TensorDict:
+    """Return what the sensors of a rig might tell of B states: pictures of a few blocks each, points all around."""
+    generator = torch.Generator().manual_seed(seed + 7)
+    found: dict[str, Tensor] = {}
+    for sensor in rig:
+        (shape, kind) = sensor.shapes()[sensor.name]
+        if isinstance(sensor, Camera):
+            rows, columns, *last = shape
+            blocks = torch.rand(states, math.prod(last), 6, 8, generator=generator)
+            if kind == "uint8":
+                blocks = (blocks * (255.0 if last else 28.0)).round()
+            whole = functional.interpolate(blocks, size=(rows, columns), mode="nearest").movedim(1, -1)
+            found[sensor.name] = whole.reshape(states, *shape).to(getattr(torch, kind))
+            continue
+        count = torch.randint(shape[0] // 4, shape[0] // 2 + 1, (states,), generator=generator)
+        points = torch.rand(states, *shape, generator=generator) * torch.tensor([60.0, 60.0, 3.0, 1.0])
+        points[..., :2] -= 30.0
+        found[sensor.name] = points * (torch.arange(shape[0]) < count[:, None]).unsqueeze(-1)
+        found[f"{sensor.name}{COUNT}"] = count
+    return TensorDict(found, batch_size=[states])
 
 
 def _objects(states: int, generator: torch.Generator) -> Tensor:
@@ -119,8 +145,12 @@ class Subject:
         self.adapter.eval()
 
     def observation(self, states: int | None = None) -> Observation:
-        """Return the observation of the batch, where the adapter lives."""
-        return self.observe(states or self.states, self.seed).to(self.device)
+        """Return the observation of the batch, where the adapter lives, with what its rig would measure."""
+        count = states or self.states
+        seen = self.observe(count, self.seed)
+        if seen.sensors is None and self.adapter.rig:
+            seen.sensors = measured_at_random(self.adapter.rig, count, self.seed)
+        return seen.to(self.device)
 
     def noise(self, states: int | None = None, seed: int | None = None) -> Tensor | None:
         """Return the proposal noise [B, proposal_noise] (double precision, as rollouts draw it); None without any."""

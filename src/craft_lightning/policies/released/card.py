@@ -6,35 +6,7 @@ from typing import Literal
 
 from craft_lightning.control_parameters import TrackerParameters
 from craft_lightning.policies.released.frames import ModelFrame
-
-
-@dataclasses.dataclass(frozen=True)
-class Camera:
-    """One camera as the policy was trained with it.
-
-    Args:
-        name: name in the policy's own code.
-        width: pixels of the sensor's picture.
-        height: pixels.
-        field_of_view: horizontal, degrees; None where the data set's own calibration is used.
-        place: x, y, z in metres, forward-left-up from the policy's reference point; None as above.
-        yaw: degrees counter-clockwise from ahead; None as above.
-
-    """
-
-    name: str
-    width: int
-    height: int
-    field_of_view: float | None = None
-    place: tuple[float, float, float] | None = None
-    yaw: float | None = None
-
-
-BENCH2DRIVE_CAMERAS = tuple(
-    Camera(name, 1600, 900)
-    for name in ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-)
-"""The six cameras round the car that Bench2Drive's agents look through."""
+from craft_lightning.rig import Rig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +47,7 @@ class ModelCard:
         environment: what its installation needs.
         beside: "in process" where a current torch runs it, "bridge" where it needs an environment of its own.
         temporal: whether it remembers earlier frames; it is then run on single frames here.
-        cameras: its rig.
+        rig: the sensors that it was trained with.
         notes: what differs from what one would expect.
 
     """
@@ -95,7 +67,7 @@ class ModelCard:
     environment: str
     beside: Literal["in process", "bridge"]
     temporal: bool = False
-    cameras: tuple[Camera, ...] = ()
+    rig: Rig = ()
     notes: tuple[str, ...] = ()
 
     def sensors(self) -> str:

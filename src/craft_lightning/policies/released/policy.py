@@ -73,6 +73,11 @@ class ReleasedPolicy(PolicyAdapter):
         raise CraftError(f"{cls.__name__} has no stand-in; give it a source")
 
     @classmethod
+    def sensor_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
+        """Return how the model's inputs are made of what the card's rig measures; empty where nobody does that yet."""
+        return {}
+
+    @classmethod
     def stand_in_inputs(cls) -> dict[str, Callable[[Observation], Tensor]]:
         """Return how a stand-in's inputs are made of the raster, the ego's state and the route."""
         return {}
@@ -88,7 +93,9 @@ class ReleasedPolicy(PolicyAdapter):
             CraftError: the model or the file does not fit the adapter.
 
         """
-        self.observation_inputs = dict(getattr(self, "observation_inputs", {}))
+        self.observation_inputs = {**self.sensor_inputs(), **getattr(self, "observation_inputs", {})}
+        # A card's rig is asked for where inputs are made of it; a stand-in's are made of the raster.
+        self.rig = self.card.rig if self.sensor_inputs() and source != STAND_IN else ()
         if source == STAND_IN:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import full, half_rounded
-from craft_lightning.policies.observation import check_observation
+from craft_lightning.policies.observation import check_observation, sensed
 from craft_lightning.policies.vision_language.actions import ActionRows
 from craft_lightning.policies.vision_language.adaptation import add_low_rank, decoder_name, is_low_rank
 from craft_lightning.policies.vision_language.architecture import Prefix, read_prompt, run_layers
 from craft_lightning.policies.vision_language.branches import attach, packed_mask, sibling_pattern
 from craft_lightning.policies.vision_language.loading import identity_of
 from craft_lightning.policies.vision_language.prompts import corpus, paint, sentences
+from craft_lightning.rig import Camera
 from craft_lightning.structures import Context, Observation
 
 _MARK = "@@@"
@@ -36,6 +37,7 @@ class VisionLanguageTrunk(nn.Module):
         lora_rank: rank of the adapters in those layers; 0 for none.
         lora_alpha: numerator of the adapters' scale, alpha / rank.
         lora_dropout: dropout in front of the adapters, in pre-training alone.
+        camera: whose picture is shown; None shows the painted raster.
 
     """
 
@@ -50,6 +52,7 @@ class VisionLanguageTrunk(nn.Module):
         lora_rank: int = 0,
         lora_alpha: int = 16,
         lora_dropout: float = 0.0,
+        camera: Camera | None = None,
     ) -> None:
         super().__init__()
         layers = len(model.get_decoder().layers)
@@ -63,6 +66,7 @@ class VisionLanguageTrunk(nn.Module):
         if lora_rank:
             add_low_rank(model, self.first, lora_rank, lora_alpha, lora_dropout)
         self.processor = processor
+        self.camera = camera
         self._template = self._rendered()
         self.prompt_length = self._longest() + _SPARE
         self.register_buffer("identity", identity_of(processor))
@@ -91,7 +95,9 @@ class VisionLanguageTrunk(nn.Module):
         """Return what the processor makes of B states: one picture and one sentence each, padded to one length."""
         check_observation(observation)
         device = observation.bev.device
-        pictures = [[picture] for picture in paint(observation.bev).cpu()]
+        camera = self.camera
+        seen = paint(observation.bev) if camera is None else sensed(observation, camera).movedim(-1, 1).contiguous()
+        pictures = [[picture] for picture in seen.cpu()]
         before, after = self._template
         texts = [f"{before}{said}{after}" for said in sentences(observation)]
         given = self.processor(
@@ -176,7 +182,8 @@ class VisionLanguageTrunk(nn.Module):
 
     def _longest(self) -> int:
         before, after = self._template
-        blank = torch.zeros(3, 96, 96, dtype=torch.uint8)
+        size = (96, 96) if self.camera is None else (self.camera.height, self.camera.width)
+        blank = torch.zeros(3, *size, dtype=torch.uint8)
         said = sorted(set(corpus()))
         lengths = [len(ids) for ids in self.processor.tokenizer([before + one + after for one in said])["input_ids"]]
         longest = before + said[lengths.index(max(lengths))] + after

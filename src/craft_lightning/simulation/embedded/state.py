@@ -268,6 +268,9 @@ class WorldState:
         props: ids of the static props.
         sensors: sensors by the actor they sit on.
         sensor_memory: what changes about each sensor.
+        watched_since: ``elapsed`` when the first of the present sensors was spawned; clouds, rain and blinkers keep its
+            time, so that a picture does not depend on what the server did before.
+        watched_from: its id; clothes are drawn by the distance of an actor's id from it, likewise.
 
     """
 
@@ -283,6 +286,13 @@ class WorldState:
     props: list[int] = dataclasses.field(default_factory=list)
     sensors: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     sensor_memory: dict[int, SensorMemory] = dataclasses.field(default_factory=dict)
+    watched_since: float = 0.0
+    watched_from: int = 0
+
+    @property
+    def watched(self) -> float:
+        """Simulated seconds since ``watched_since``, free of what rounding adds up to."""
+        return round(self.elapsed - self.watched_since, 4)
 
     def new_id(self) -> int:
         """Return a number no actor of this episode had before."""

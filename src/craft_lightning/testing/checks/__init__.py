@@ -9,6 +9,7 @@ from craft_lightning.testing.checks import (  # noqa: I001 - the order in which 
     learning,
     keeping,
     refusing,
+    looking,
 )
 from craft_lightning.testing.checks.registry import CHECKS, Check
 
@@ -18,6 +19,7 @@ __all__ = [
     "acting",
     "keeping",
     "learning",
+    "looking",
     "proposing",
     "refusing",
     "repeating",

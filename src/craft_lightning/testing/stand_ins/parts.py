@@ -14,9 +14,19 @@ _GRID = 6
 
 def pooled_raster(observation: Observation) -> Tensor:
     """Return the raster pooled to [B, C, 6, 6], standardised a state, so that random rasters look different too."""
-    pooled = functional.adaptive_avg_pool2d(observation.bev.float() / 255.0, _GRID)
-    deviation, mean = torch.std_mean(pooled, (1, 2, 3), keepdim=True)
-    return (pooled - mean) / (deviation + 1e-3)
+    return _standardised(functional.adaptive_avg_pool2d(observation.bev.float() / 255.0, _GRID))
+
+
+def pooled_picture(picture: Tensor) -> Tensor:
+    """Return 216 numbers [B, 216] of a picture [B, C, H, W], C = 1, 3 or 6, standardised a state."""
+    channels = picture.shape[1]
+    grid = {1: (12, 18), 3: (6, 12), 6: (6, 6)}[channels]
+    return _standardised(functional.adaptive_avg_pool2d(picture.float(), grid)).flatten(1)
+
+
+def _standardised(values: Tensor) -> Tensor:
+    deviation, mean = torch.std_mean(values, (1, 2, 3), keepdim=True)
+    return (values - mean) / (deviation + 1e-3)
 
 
 def state_numbers(size: int) -> Callable[[Observation], Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from craft_lightning.testing.stand_ins.parts import Trunk
+from craft_lightning.testing.stand_ins.parts import Trunk, pooled_picture
 
 
 def _speed_head(width: int, classes: int) -> nn.Sequential:
@@ -17,7 +17,7 @@ def _speed_head(width: int, classes: int) -> nn.Sequential:
 class _Planner(nn.Module):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.trunk = Trunk(6 * 36 + 4, 11, width)
+        self.trunk = Trunk(6 * 36 + 3, 11, width)
         self.route_decoder = nn.Linear(width, 2)
         self.target_speed_decoder = _speed_head(width, classes)
 
@@ -37,8 +37,9 @@ class StandInTFv6(nn.Module):
 
     def forward(self, data: Mapping[str, Tensor]) -> SimpleNamespace:
         """Return the plan by the fields of upstream's answer."""
-        route, _, speed = self.planning_decoder(data["rgb"], data["speed"], data["target_point"])
-        return SimpleNamespace(pred_route=route, pred_target_speed_distribution=speed)
+        speed = data["speed"].flatten().unflatten(0, (len(data["rgb"]), -1))[:, :1]
+        route, _, classes = self.planning_decoder(pooled_picture(data["rgb"]), speed, data["target_point"])
+        return SimpleNamespace(pred_route=route, pred_target_speed_distribution=classes)
 
 
 class StandInTransFuserPP(nn.Module):
@@ -52,7 +53,7 @@ class StandInTransFuserPP(nn.Module):
 
     def forward(self, *parts: Tensor) -> tuple[None, Tensor, Tensor]:
         """Return no waypoints, speed logits and path."""
-        queries = self.trunk(*parts[:4])
+        queries = self.trunk(pooled_picture(parts[0]), pooled_picture(parts[1]), *parts[2:4])
         path = self.checkpoint_decoder(queries[:, :10]) * 0.1 + torch.arange(1.0, 11.0)[:, None]
         return None, self.target_speed_network(queries[:, 10]), path
 

@@ -301,14 +301,15 @@ class Renderer:
 
     def _light_now(self) -> Light:
         weather = tuple(self.world.state.weather)
-        if weather != self._weather or weather[0] > 0.0:
-            self._light = light_of(weather, _WIND_DRIFT * self.world.state.elapsed)
+        moving = weather[0] > 0.0
+        if weather != self._weather or moving:
+            self._light = light_of(weather, _WIND_DRIFT * self.world.state.watched if moving else 0.0)
             self._weather = weather
         return self._light
 
     def _rain(self, picture: Picture, light: Light) -> None:
         # New drops with every frame, the same ones whenever the frame's time is the same.
-        random = np.random.default_rng([round(1000.0 * self.world.state.elapsed), 3])
+        random = np.random.default_rng([round(1000.0 * self.world.state.watched), 3])
         drops = random.random((round(DROPS * light.rain), 4), np.float32)
         drops[:, 2] = 0.03 + 0.05 * drops[:, 2] ** 2
         drops[:, 3] = 0.10 * (drops[:, 3] - 0.3)

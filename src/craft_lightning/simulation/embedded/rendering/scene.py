@@ -189,7 +189,7 @@ class SceneReader:
         boxes = np.array([store.box(mesh) for mesh in meshes]).reshape(-1, 6)
         paints = np.tile(materials.PAINTS, (len(meshes), 1, 1))
         for row, actor in enumerate(bodies):
-            _dress(paints[row], actor)
+            _dress(paints[row], actor, self.world.state.watched_from)
         self._moment = Moment(
             meshes=np.array(meshes, np.int64),
             poses=poses,
@@ -211,7 +211,7 @@ class SceneReader:
         paints[rows, materials.TAIL_LAMP] = np.where(
             braking[:, None], np.array(_BRAKE_LAMP, np.float32), materials.PAINTS[materials.TAIL_LAMP]
         )
-        blink = self.world.state.elapsed % 0.8 < 0.4
+        blink = self.world.state.watched % 0.8 < 0.4
         for row in rows.tolist():
             bits, paint = self._actors[row].light_state or (_LOW_BEAM if night else 0), paints[row]
             if not bits and not paint[materials.HEAD_LAMP, 3]:
@@ -247,13 +247,13 @@ class SceneReader:
                 paint[lamp[0]] = lamp[1]
 
 
-def _dress(paint: np.ndarray, actor: Actor) -> None:
-    """Give an actor the colours of its attributes, or of its number where it has none."""
+def _dress(paint: np.ndarray, actor: Actor, first: int) -> None:
+    """Give an actor the colours of its attributes, or of its number counted from ``first`` where it has none."""
     for name, _, text in actor.attributes:
         numbers = text.split(",")
         if name == "color" and len(numbers) == 3 and all(number.strip().isdigit() for number in numbers):
             paint[materials.BODY, :3] = [0.04 + 0.9 * min(int(number), 255) / 255.0 for number in numbers]
-    draw = zlib.crc32(f"{actor.type_id} {actor.id}".encode())
+    draw = zlib.crc32(f"{actor.type_id} {actor.id - first}".encode())
     paint[materials.UPPER, :3] = _UPPERS[draw % len(_UPPERS)]
     paint[materials.LOWER, :3] = _LOWERS[draw // 7 % len(_LOWERS)]
     paint[materials.SKIN, :3] = _SKINS[draw // 31 % len(_SKINS)]

@@ -78,6 +78,8 @@ class SensorRack:
         """Take in a sensor that was spawned at ``mount`` relative to what it sits on."""
         self.world.state.sensor_memory[actor.id] = SensorMemory(mount)
         if instrument is not None:
+            if not self._instruments:
+                self.world.state.watched_since, self.world.state.watched_from = self.world.state.elapsed, actor.id
             self._instruments[actor.id] = instrument
 
     def remove(self, actor_id: int) -> None:
