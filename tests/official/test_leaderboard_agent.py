@@ -41,7 +41,7 @@ DRIVES_AS_EPISODES_DO = (
     with Session("127.0.0.1", PORT, town) as session:
         episode = RouteEpisode(session, town)
         result = episode.reset(EpisodeSpec(route, vehicles=0, walkers=0))
-        driver = PolicyDriver(load_policy("vocabulary_craftville"), rows=1, seed=0, greedy=True)
+        driver = PolicyDriver(load_policy("vocabulary_craftville"), worlds=1, seed=0, greedy=True)
         while not result.done and episode.criteria.ticks < TICKS:
             result = episode.step(driver.decide_alone(result.observation))
         expected, record = place(episode._ego), episode.criteria.record()

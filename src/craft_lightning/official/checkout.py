@@ -22,6 +22,7 @@ _MODULES = (
     "dictor",
     "ephem",
     "networkx",
+    "pexpect",
     "pkg_resources",
     "py_trees",
     "requests",

@@ -101,7 +101,7 @@ class CraftAgent(_Base):
         config, self.save_name = split_configuration(path_to_conf_file)
         policy = configured_policy(config)
         self.eyes = EvaluatorRig(policy.rig)
-        self.policy = PolicyDriver(policy, rows=1, seed=0, greedy=True)
+        self.policy = PolicyDriver(policy, worlds=1, seed=0, greedy=True)
         self.motion: dict[str, Any] = {}
         self.pulse = Pulse(_provider().get_traffic_manager_port())
         self.pulse.ticking_since = time.monotonic()  # the evaluator ticks before it asks for a control

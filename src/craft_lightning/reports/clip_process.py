@@ -89,7 +89,7 @@ def policy_driver(name: str) -> tuple[Decide | None, Rig]:
 
     load_adapters()
     policy = load_policy(name)
-    driver = PolicyDriver(policy, rows=1, seed=0, greedy=True)
+    driver = PolicyDriver(policy, worlds=1, seed=0, greedy=True)
 
     def decide(result: Any) -> np.ndarray:
         return driver.decide_alone(result.observation)

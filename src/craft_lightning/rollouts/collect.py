@@ -102,7 +102,7 @@ class _TrainingSource:
         self.episode_start = [0] * size
         self.episodes = [0] * size
         self.attempts = [0] * size
-        self.records: list[dict[str, Any]] = []
+        self.finished_records: dict[int, dict[str, Any]] = {}  # by rollout number
 
     def next_episode(self, world: int) -> EpisodeSpec | None:
         if len(self.steps[world]) >= self.quota:
@@ -143,7 +143,7 @@ class _TrainingSource:
         return not cut
 
     def finished(self, world: int, spec: EpisodeSpec, result: Any) -> None:
-        self.records.append(result.record)
+        self.finished_records[spec.number] = result.record
         self.progress.record(result.record, advance=False)
 
     def failed(self, world: int, spec: EpisodeSpec, error: WorldError) -> EpisodeSpec:
@@ -162,7 +162,7 @@ class _TrainingSource:
 class Collection:
     """What one iteration collected.
 
-    Transitions ordered by world, rollout and step, and the finished episodes' records.
+    Transitions ordered by world, rollout and step, and the finished episodes' records by rollout number.
     """
 
     transitions: Transition
@@ -203,7 +203,8 @@ def collect(
         routes, traffic, pool.size, transitions // pool.size, iteration, seed, rank, max_attempts, progress or _Quiet()
     )
     run_episodes(pool, source, PolicyDriver(policy, pool.size, episode_seed(seed, rank, 0), greedy=False))
-    return Collection(_batch([step for steps in source.steps for step in steps]), source.records)
+    records = [record for _, record in sorted(source.finished_records.items())]
+    return Collection(_batch([step for steps in source.steps for step in steps]), records)
 
 
 def _batch(steps: list[_Step]) -> Transition:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from craft_lightning.policies.base import PolicyAdapter
-from craft_lightning.rollouts.loop import Keep, Running
+from craft_lightning.rollouts.loop import Keep, Running, group_count
 from craft_lightning.structures import CandidateSet, Context, Observation, stack_numpy
 
 _PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
@@ -19,32 +19,35 @@ _PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
 class PolicyDriver:
     """Runs the observations of all waiting worlds through a policy as one batch.
 
-    World i always sits in row i of a batch with one row a world (idle rows repeat a waiting one), so that the numbers
-    of one world do not depend on which others wait.
+    A world always sits in the same row of a batch with one row for every world of its group (idle rows repeat a waiting
+    one), so that the numbers of one world do not depend on which others wait.
 
     Args:
         policy: the live policy; called under ``no_grad`` in evaluation mode.
-        rows: number of worlds.
+        worlds: number of worlds.
         seed: base seed of the sampling noise, which belongs to (seed, rollout number, step).
         greedy: take the most probable candidate instead of a sample.
 
     """
 
-    def __init__(self, policy: PolicyAdapter, rows: int, seed: int, greedy: bool) -> None:
+    def __init__(self, policy: PolicyAdapter, worlds: int, seed: int, greedy: bool) -> None:
         self.policy = policy
-        self.rows = rows
+        self.worlds = worlds
+        self.groups = group_count(worlds)
+        self.rows = -(-worlds // self.groups)
         self.seed = seed
         self.greedy = greedy
 
     def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
         """Return a trajectory for every waiting world; the decision kept is (context row, candidate row)."""
-        spare = next(iter(running))
-        layout = [world if world in running else spare for world in range(self.rows)]
-        observation = stack_numpy([running[world].result.observation for world in layout], Observation)
+        by_row = {world // self.groups: episode for world, episode in running.items()}
+        spare = next(iter(by_row.values()))
+        layout = [by_row.get(row, spare) for row in range(self.rows)]
+        observation = stack_numpy([episode.result.observation for episode in layout], Observation)
         was_training = self.policy.training
         if was_training:
             self.policy.eval()
-        with torch.no_grad(), _spare_threads(self.rows):
+        with torch.no_grad(), _spare_threads(self.worlds):
             device = next(self.policy.parameters()).device
             context = self.policy.encode(observation.to(device))
             drawn = self.policy.proposal_noise
@@ -59,7 +62,8 @@ class PolicyDriver:
             candidates.trajectories = None  # a static vocabulary is kept as ids alone
         plans = trajectory.cpu().numpy()
         rows = functools.cache(functools.partial(_rows, context, candidates))
-        return {world: ("step", plans[world], functools.partial(_row, rows, world)) for world in running}
+        places = {world: world // self.groups for world in running}
+        return {world: ("step", plans[row], functools.partial(_row, rows, row)) for world, row in places.items()}
 
     def decide_alone(self, observation: dict[str, Any], number: int = 0, step: int = 0) -> np.ndarray:
         """Return the trajectory [T, 3] for one observation that belongs to no pool of worlds.
@@ -78,7 +82,7 @@ class PolicyDriver:
         noise = np.zeros((self.rows, count))
         for world, episode in running.items():
             key = [self.seed, episode.spec.number, episode.steps, *purpose]
-            noise[world] = np.random.default_rng(key).random(count)
+            noise[world // self.groups] = np.random.default_rng(key).random(count)
         # Idle rows keep zeros: their draw is never executed.
         return torch.from_numpy(noise)
 

@@ -7,6 +7,9 @@ from typing import Any, Protocol, TypeAlias
 from craft_lightning.errors import WorldError
 from craft_lightning.rollouts.pool import WorldPool
 
+GROUPS = 2
+"""Groups of worlds in flight; more would make the policy's batches smaller and gain no overlap."""
+
 Keep: TypeAlias = Callable[[], Any] | None
 """Makes the decision that ``Source.stepped`` gets; called when the worlds are driving already. None keeps nothing."""
 
@@ -44,17 +47,26 @@ class Driver(Protocol):
     """Who decides."""
 
     def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
-        """Return world -> (command, payload, what makes the decision kept) for every world that waits."""
+        """Return world -> (command, payload, what makes the decision kept) for all waiting worlds of one group."""
+
+
+def group_count(worlds: int) -> int:
+    """Return how many groups so many worlds drive in; world i is row i // groups of group i % groups."""
+    return min(worlds, GROUPS)
 
 
 def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
     """Run episodes in all worlds until every world has done its share.
 
-    Worlds that drive are stepped as one batch, a barrier a decision; a world that resets misses rounds until it is
-    ready. What an episode contains does not depend on that timing: drivers place world i in row i of a batch of fixed
-    size, and seeds belong to rollout numbers.
+    Worlds drive in two groups: while the policy decides for one, the other's worlds step, so that neither waits for the
+    other. Within a group there is a barrier a decision; a world that resets misses rounds of its group until it is
+    ready. What an episode contains does not depend on that timing: drivers place a world in its own row of a batch of
+    fixed size, and seeds belong to rollout numbers.
     """
     running: dict[int, Running] = {}
+    stepping: set[int] = set()  # driving worlds that have not answered yet
+    count = group_count(pool.size)
+    groups = [range(first, pool.size, count) for first in range(count)]
 
     def begin(world: int, spec: Any | None) -> None:
         running.pop(world, None)
@@ -65,13 +77,16 @@ def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
     for world in range(pool.size):
         begin(world, source.next_episode(world))
     while running:
-        waiting = {world: episode for world, episode in running.items() if episode.result is not None}
-        orders = driver.decide(waiting) if waiting else {}
-        for world, (command, payload, _) in orders.items():
-            pool.submit(world, command, payload)
-        for world, (_, _, keep) in orders.items():
-            running[world].decision = None if keep is None else keep()
-        for world, answer in pool.wait(set(waiting)).items():
+        for group in groups:
+            if stepping.isdisjoint(group):
+                waiting = {
+                    world: running[world] for world in group if world in running and running[world].result is not None
+                }
+                if waiting:
+                    _drive(pool, driver, waiting)
+                    stepping.update(waiting)
+        for world, answer in pool.wait().items():
+            stepping.discard(world)
             episode = running[world]
             if isinstance(answer, WorldError):
                 begin(world, source.failed(world, episode.spec, answer))
@@ -85,3 +100,11 @@ def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
                 source.finished(world, episode.spec, answer)
             if answer.done or not goes_on:
                 begin(world, source.next_episode(world))
+
+
+def _drive(pool: WorldPool, driver: Driver, waiting: dict[int, Running]) -> None:
+    orders = driver.decide(waiting)
+    for world, (command, payload, _) in orders.items():
+        pool.submit(world, command, payload)
+    for world, (_, _, keep) in orders.items():
+        waiting[world].decision = None if keep is None else keep()

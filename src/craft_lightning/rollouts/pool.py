@@ -21,7 +21,7 @@ from craft_lightning.rollouts.worker import WorldOptions
 log = logging.getLogger(__name__)
 
 _STALL = 20  # seconds without a byte in the middle of an answer
-_LOOK = 1.0  # seconds between two looks at the servers while no world answers
+_LOOK = 1.0  # seconds between two looks at the worlds that have not answered
 
 
 class WorldProcess:
@@ -141,6 +141,7 @@ class WorldPool:
         self._pending: set[int] = set()
         self._answers: dict[int, Any] = {}
         self._commands: dict[int, str] = {}
+        self._next_look = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -183,10 +184,8 @@ class WorldPool:
         else:
             self._pending.add(index)
 
-    def wait(self, required: set[int]) -> dict[int, Any]:
-        """Return the answers of at least the ``required`` worlds, and of any other that has answered by then.
-
-        With nothing required, return as soon as one world has answered.
+    def wait(self) -> dict[int, Any]:
+        """Return the answers that are there, as soon as one is.
 
         Returns:
             World index -> answer, or the ``WorldError`` of a world that died or froze; that world has been replaced
@@ -196,7 +195,7 @@ class WorldPool:
             CraftError: a world refused its input, or too many worlds had to be replaced.
 
         """
-        while self._pending and (not self._answers or required & self._pending):
+        while self._pending and not self._answers:
             nearest = min(self.worlds[index].deadline for index in self._pending)
             by_connection = {self.worlds[index].connection: index for index in self._pending}
             for connection in wait(list(by_connection), min(_LOOK, max(0.0, nearest - time.monotonic()))):
@@ -206,6 +205,9 @@ class WorldPool:
                     self._answers[index] = self.worlds[index].receive()
                 except WorldError as error:
                     self._answers[index] = self._replace(index, error)
+            if time.monotonic() < self._next_look:
+                continue
+            self._next_look = time.monotonic() + _LOOK
             for index in list(self._pending):
                 command, late = self._commands[index], time.monotonic() > self.worlds[index].deadline
                 if late or self.worlds[index].server_died():
