@@ -19,7 +19,8 @@ import psutil
 from craft_lightning.roads.routes import read_routes
 from craft_lightning.roads.towns import load_town, suite_path
 from craft_lightning.simulation.branching import Branching
-from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.launcher import EmbeddedServer
 from craft_lightning.simulation.session import Session
 

@@ -24,7 +24,8 @@ from craft_lightning.rigs import RIGS, read_rig
 from craft_lightning.roads.towns import load_town
 from craft_lightning.rollouts.suites import load_suites
 from craft_lightning.simulation import rig_reader
-from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.launcher import EmbeddedServer
 from craft_lightning.simulation.session import Session
 from craft_lightning.structures import Observation, stack_numpy

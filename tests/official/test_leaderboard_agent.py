@@ -21,7 +21,8 @@ HARNESS = """
     from craft_lightning.roads.routes import read_routes
     from craft_lightning.roads.towns import load_town, suite_path
     from craft_lightning.rollouts.drivers import PolicyDriver
-    from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
+    from craft_lightning.simulation.episode import RouteEpisode
+    from craft_lightning.simulation.episode_spec import EpisodeSpec
     from craft_lightning.simulation.session import Session
     from craft_lightning.simulation.stage import spawn_ego
     import dataclasses, importlib

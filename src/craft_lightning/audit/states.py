@@ -14,7 +14,7 @@ from craft_lightning.counterfactual.advantage import group_advantage
 from craft_lightning.counterfactual.world import CounterfactualWorld
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.simulation.branching import Branch, Branching
-from craft_lightning.simulation.episode import StepResult
+from craft_lightning.simulation.episode_spec import StepResult
 from craft_lightning.simulation.observation import agent_rows
 from craft_lightning.structures import CandidateSet, Observation, Scene, stack_numpy
 

@@ -187,7 +187,7 @@ class _World:
         """Drive one episode as the policy samples it, and audit ``count`` states spread over its route."""
         from craft_lightning.audit.realised import grounded_return
         from craft_lightning.audit.states import StateAuditor
-        from craft_lightning.simulation.episode import EpisodeSpec
+        from craft_lightning.simulation.episode_spec import EpisodeSpec
 
         share = self.share
         self._enter(share.town or route.town)

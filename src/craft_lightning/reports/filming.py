@@ -15,12 +15,13 @@ from craft_lightning.reports.bird_camera import BirdCamera, Window
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.roads.sites import finders
 from craft_lightning.roads.suites.assemble import Assembler, Ground
-from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.session import Session
 
 if TYPE_CHECKING:
     from craft_lightning.roads.towns import Town
-    from craft_lightning.simulation.episode import StepResult
+    from craft_lightning.simulation.episode_spec import StepResult
 
 TICKS_A_FRAME = 4  # a frame every 0.2 simulated seconds ...
 FRAME_SECONDS = 0.1  # ... shown twice as fast

@@ -15,7 +15,7 @@ from craft_lightning.rollouts.drivers import PolicyDriver
 from craft_lightning.rollouts.loop import run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.visits import training_order
-from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.stage import TRAFFIC_SOURCES
 from craft_lightning.structures import CandidateSet, Context, Scene, Transition, stack_numpy
 

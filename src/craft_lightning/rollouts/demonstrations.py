@@ -21,7 +21,7 @@ from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
 from craft_lightning.rollouts.visits import training_order
 from craft_lightning.rollouts.worlds import WorldsDataModule
-from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.structures import Demonstration, Observation
 
 

@@ -16,7 +16,7 @@ from craft_lightning.rollouts.loop import Driver, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.rules import Judging
 from craft_lightning.rollouts.visits import evaluation_shares
-from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 
 RETRIES = 2  # after a fault the route is driven again this often, then recorded as failed with score 0
 

@@ -66,7 +66,7 @@ class WorldsDataModule(LightningDataModule):
         step_timeout: seconds after which a world that does not answer counts as frozen.
         start_timeout: seconds a world may take to start.
         max_replacements: faults after which a run stops.
-        episode: further arguments of ``simulation.episode.EpisodeOptions``.
+        episode: further arguments of ``simulation.episode_spec.EpisodeOptions``.
         progress: draw progress bars.
         traffic: who drives the background vehicles: sumo, or traffic_manager (CARLA's own, for evaluation that is
             faithful to CARLA; not deterministic).

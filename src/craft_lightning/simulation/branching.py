@@ -19,7 +19,8 @@ from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.simulation.criteria import Incident
 from craft_lightning.simulation.criteria_lanes import GridProbe
-from craft_lightning.simulation.episode import RouteEpisode, StepResult
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import StepResult
 from craft_lightning.simulation.memento import Memento
 from craft_lightning.simulation.observation import BirdsEye
 from craft_lightning.simulation.prediction import LanePaths

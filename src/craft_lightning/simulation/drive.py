@@ -16,7 +16,8 @@ from craft_lightning.conventions import BEV_CHANNELS, EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.towns import Town, load_town, suite_path
-from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode, StepResult
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeSpec, StepResult
 from craft_lightning.simulation.launcher import serve
 from craft_lightning.simulation.observation import bev_cells
 from craft_lightning.simulation.session import Session

@@ -109,7 +109,8 @@ from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.roads.towns import load_town
 from craft_lightning.simulation.drive import follow_route
-from craft_lightning.simulation.episode import EpisodeOptions, EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeOptions, EpisodeSpec
 from craft_lightning.simulation.session import Session
 
 PORT = int(sys.argv[1])

@@ -11,7 +11,7 @@ import pytest
 from craft_lightning.errors import CraftError
 from craft_lightning.rollouts.collect import Traffic
 from craft_lightning.simulation import traffic_manager
-from craft_lightning.simulation.episode import EpisodeSpec
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 
 DRIVE = """
     with open_session() as session:

@@ -16,7 +16,8 @@ import numpy as np
 from craft_lightning.conventions import AGENT_STATIC
 from craft_lightning.roads.routes import RouteConfig, ScenarioConfig
 from craft_lightning.roads.towns import load_town
-from craft_lightning.simulation.episode import EpisodeSpec, RouteEpisode
+from craft_lightning.simulation.episode import RouteEpisode
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.view import WorldView
