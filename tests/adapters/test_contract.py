@@ -55,6 +55,7 @@ def test_the_list_of_adapters_is_the_folder():
         "AnchorHierarchy",
         "AnchoredPlanner",
         "BetaController",
+        "CameraScorer",
         "DiffusionPlanner",
         "FactorisedScorer",
         "GaussianPlanner",
