@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from craft_lightning.policies.decoder import full, half_rounded
 from craft_lightning.policies.entries import sampling_matrix
 from craft_lightning.policies.hierarchical_family import HierarchicalPolicy
+from craft_lightning.policies.path_reading import PathReader
 from craft_lightning.policies.plan_decoder import PlanDecoder
 from craft_lightning.policies.plan_grid import travelled
 from craft_lightning.policies.raster_trunk import RasterTrunk
@@ -41,8 +42,7 @@ class AnchorHierarchy(HierarchicalPolicy):
         "decoder": ("decoder", "path_head", "speed_head"),
     }
 
-    path_matrix: Tensor
-    path_cells: Tensor
+    reader: PathReader
 
     def __init__(
         self,
@@ -77,15 +77,15 @@ class AnchorHierarchy(HierarchicalPolicy):
 
         """
         tokens, fine = self.trunk(observation)
-        fine = fine[..., self.path_cells].transpose(1, 2)
+        touched = self.reader.touched(fine)
         return Context(
-            {"tokens": half_rounded(tokens), "fine": half_rounded(fine), "ego": observation.ego.float()},
+            {"tokens": half_rounded(tokens), "fine": half_rounded(touched), "ego": observation.ego.float()},
             batch_size=[len(tokens)],
         )
 
     def factor_logits(self, context: Context) -> tuple[Tensor, Tensor]:
         """Return logits of the paths [B, P] and of the speeds on each path [B, P, V]."""
-        raster = (self.path_matrix @ full(context["fine"])).unflatten(1, (len(self.path_table), -1))
+        raster = self.reader(context["fine"]).unflatten(1, (len(self.path_table), -1))
         distance = travelled(self.speed_table, self.top_speed, self.dt, context["ego"][:, 0])
         path, pairs = self.decoder(full(context["tokens"]), self.path_table, self.speed_table, distance, raster)
         return self.path_head(path).squeeze(-1), self.speed_head(pairs).squeeze(-1)
@@ -97,7 +97,4 @@ class AnchorHierarchy(HierarchicalPolicy):
     def _derive(self) -> None:
         """Compute what follows from the grid alone; not part of a checkpoint."""
         matrix = sampling_matrix(self.path_table.detach().cpu(), self.trunk.fine_cells, self.decoder.pieces)
-        # Cells that no path passes are neither stored nor multiplied.
-        cells = matrix.any(0).nonzero().flatten()
-        self.register_buffer("path_cells", cells.to(self.path_table.device), persistent=False)
-        self.register_buffer("path_matrix", matrix[:, cells].to(self.path_table.device), persistent=False)
+        self.reader = PathReader(matrix).to(self.path_table.device)

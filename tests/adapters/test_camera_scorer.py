@@ -53,7 +53,7 @@ def test_three_cameras_are_one_state():
         alone = policy.encode(subject.observation()[2:3])
     assert whole["tokens"].shape[1] == 3 * 8 * 4 + 1 + 5
     torch.testing.assert_close(whole["tokens"][2:3].float(), alone["tokens"].float(), atol=2e-3, rtol=0)
-    assert policy.path_matrix.shape[0] == 24 * len(HEIGHTS) * policy.path_samples
+    assert policy.reader.places == 24 * len(HEIGHTS) * policy.path_samples
 
 
 def test_only_the_pixels_where_an_entry_goes_and_the_tokens_say_something():

@@ -289,4 +289,4 @@ def test_policy_without_a_vocabulary_says_so(tmp_path):
     empty = VocabularyScorer(size=16, width=16, feedforward=16)
     assert load_policy(path, empty).vocabulary_hash == policy.vocabulary_hash
     assert torch.equal(empty.entries, policy.entries)
-    assert torch.equal(empty.path_matrix, policy.path_matrix)
+    assert torch.equal(empty.reader.weights, policy.reader.weights)

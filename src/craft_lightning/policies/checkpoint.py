@@ -78,7 +78,8 @@ def load_policy(name: str | os.PathLike[str], policy: PolicyAdapter | None = Non
         policy: fill this policy; None builds the one that the file describes (a ``.ckpt`` describes none).
 
     Returns:
-        The policy, in evaluation mode where it was built here. A given policy is changed only if everything fits.
+        The policy; frozen (profile "none") and in evaluation mode where it was built here. A given policy is changed only
+        if everything fits.
 
     Raises:
         CraftError: a missing, truncated, corrupt or pickled file; another format, class or architecture; unknown,
@@ -105,7 +106,7 @@ def load_policy(name: str | os.PathLike[str], policy: PolicyAdapter | None = Non
     built = _fill(_build(metadata, path), tensors, path)
     if built.spec != plan_spec_from_dict(metadata.get("plan_spec", {})):
         raise CraftError(f"{_FIELD}: the plan_spec of {path} does not fit its weights; save the policy again")
-    return built.eval()
+    return built.set_trainable("none").eval()
 
 
 def require_one_source(checkpoint: Any, pretrained: Any) -> None:

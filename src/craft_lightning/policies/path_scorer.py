@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from craft_lightning.policies.decoder import CandidateDecoder, embedding_network, full, half_rounded
 from craft_lightning.policies.entries import entry_features
+from craft_lightning.policies.path_reading import PathReader
 from craft_lightning.policies.picture_trunk import PictureTrunk
 from craft_lightning.policies.vocabulary_family import VocabularyPolicy
 from craft_lightning.structures import Context, Observation
@@ -27,8 +28,7 @@ class PathScorer(VocabularyPolicy):
     }
 
     entries: Tensor
-    path_matrix: Tensor
-    path_cells: Tensor
+    reader: PathReader
 
     def build(
         self,
@@ -74,16 +74,16 @@ class PathScorer(VocabularyPolicy):
 
         """
         tokens, fine = self.trunk(observation)
-        fine = fine[..., self.path_cells].transpose(1, 2)
+        touched = self.reader.touched(fine)
         return Context(
-            {"tokens": half_rounded(tokens), "fine": half_rounded(fine), "ego": observation.ego.float()},
+            {"tokens": half_rounded(tokens), "fine": half_rounded(touched), "ego": observation.ego.float()},
             batch_size=[len(tokens)],
         )
 
     def logits(self, context: Context) -> Tensor:
         """Return one logit an entry, [B, size]."""
         embedded = self.entry_embedding(self.entries).unsqueeze(0)
-        path = (self.path_matrix @ full(context["fine"])).unflatten(1, (len(self.entries), -1)).flatten(2)
+        path = self.reader(context["fine"]).unflatten(1, (len(self.entries), -1)).flatten(2)
         return self.head(self.decoder(embedded, full(context["tokens"]), path)).squeeze(-1)
 
     def _vocabulary_changed(self) -> None:
@@ -95,9 +95,5 @@ class PathScorer(VocabularyPolicy):
         """Compute what follows from the vocabulary alone; not part of a checkpoint."""
         table = self.table.detach().cpu()
         entries = entry_features(table, self.dt, self.path_samples).to(self.table.device)
-        matrix = self.sampling(table)
-        # Cells that no entry passes are neither stored nor multiplied.
-        cells = matrix.any(0).nonzero().flatten()
         self.register_buffer("entries", entries, persistent=False)
-        self.register_buffer("path_cells", cells.to(self.table.device), persistent=False)
-        self.register_buffer("path_matrix", matrix[:, cells].to(self.table.device), persistent=False)
+        self.reader = PathReader(self.sampling(table)).to(self.table.device)

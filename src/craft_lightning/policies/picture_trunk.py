@@ -10,6 +10,7 @@ from torch.nn import functional
 from craft_lightning.conventions import EGO_FEATURES, ROUTE_FEATURE_POINTS
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.decoder import CrossAttentionLayer, embedding_network
+from craft_lightning.policies.lean_backbone import LeanBackbone
 from craft_lightning.policies.observation import normalised_ego, normalised_route
 from craft_lightning.structures import Observation
 
@@ -69,15 +70,16 @@ class PictureTrunk(nn.Module):
                 f"pictures of {size[1]} x {size[0]} cannot be divided into cells of {fine_stride} and "
                 f"{_COARSE_STRIDE}; give sides that are multiples of both"
             )
-        self._fine, self._coarse = strides.index(fine_stride), strides.index(_COARSE_STRIDE)
+        fine, coarse = strides.index(fine_stride), strides.index(_COARSE_STRIDE)
+        self._maps = LeanBackbone(self.backbone, (fine, coarse))
         self.fine_size = size[0] // fine_stride, size[1] // fine_stride
         coarse_cells = count * (size[0] // _COARSE_STRIDE) * (size[1] // _COARSE_STRIDE)
         self.count, self.fine_channels = count, fine_channels
         if fine_channels:
-            self.fine_lateral = nn.Conv2d(depths[self._fine], fine_channels, 1)
-            self.fine_top = nn.Conv2d(depths[self._coarse], fine_channels, 1)
+            self.fine_lateral = nn.Conv2d(depths[fine], fine_channels, 1)
+            self.fine_top = nn.Conv2d(depths[coarse], fine_channels, 1)
             self.fine_norm = nn.GroupNorm(1, fine_channels)
-        self.coarse = nn.Linear(depths[self._coarse], width)
+        self.coarse = nn.Linear(depths[coarse], width)
         self.position = nn.Parameter(torch.randn(1, coarse_cells + 1 + ROUTE_TOKENS, width) * 0.02)
         self.ego_embedding = embedding_network(len(EGO_FEATURES), width)
         self.route_embedding = embedding_network(ROUTE_FEATURE_POINTS * 2 // ROUTE_TOKENS, width)
@@ -100,8 +102,7 @@ class PictureTrunk(nn.Module):
             CraftError: an observation that no trunk can read.
 
         """
-        maps = self.backbone(self.pictures(observation).contiguous(memory_format=torch.channels_last))
-        coarse = maps[self._coarse]
+        fine, coarse = self._maps(self.pictures(observation).contiguous(memory_format=torch.channels_last))
         route = normalised_route(observation).flatten(1).unflatten(1, (ROUTE_TOKENS, -1))
         cells = coarse.flatten(2).transpose(1, 2)
         tokens = [
@@ -110,7 +111,7 @@ class PictureTrunk(nn.Module):
             self.route_embedding(route),
         ]
         mixed = torch.cat(tokens, 1) + self.position
-        return self.token_norm(self.encoder(mixed, mixed)), self._fine_map(maps[self._fine], coarse)
+        return self.token_norm(self.encoder(mixed, mixed)), self._fine_map(fine, coarse)
 
     def _fine_map(self, fine: Tensor, coarse: Tensor) -> Tensor:
         rows, columns = self.fine_size
