@@ -81,6 +81,25 @@ def test_a_frame_shows_ego_cast_and_lights_where_they_are(network):
     assert (window.ahead - rows.mean() / window.scale) == pytest.approx(20.0, abs=2.0)
 
 
+@pytest.mark.parametrize("kind", ["206", "205"])
+def test_a_sign_stands_upright_beside_its_line(kind):
+    network = load_town("craftway").network
+    number = int(np.flatnonzero(network.sign_type == kind)[0])
+    left, right = network.sign_xy[number].reshape(2, 2)
+    across = (right - left) / np.hypot(*(right - left))
+    yaw = float(np.arctan2(across[0], -across[1]))  # the line runs from left to right
+    x, y = right + 1.6 * across - 20.0 * np.array([np.cos(yaw), np.sin(yaw)])  # the sign is 20 m straight ahead
+    window = Window()
+    frame = BirdCamera(network, window).frame(view_of(network, x, y, yaw))
+    row, column = round((window.ahead - 20.0) * window.scale), round(window.side * window.scale)
+    red = (np.abs(frame.astype(int) - (209, 32, 47)).sum(2) < 40)[row - 12 : row + 13, column - 12 : column + 13]
+    assert red[12, 12] == (kind == "206")  # a yield sign is white inside
+    upper, lower = red[:12].sum(), red[13:].sum()
+    assert red.sum() > 20
+    # A triangle stands on its tip, an octagon is the same both ways.
+    assert lower < 0.7 * upper if kind == "205" else abs(int(lower) - int(upper)) < 0.1 * red.sum()
+
+
 def moving(count=12):
     frames = np.full((count, 40, 60, 3), 220, np.uint8)
     for number, frame in enumerate(frames):

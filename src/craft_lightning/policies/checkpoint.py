@@ -78,8 +78,8 @@ def load_policy(name: str | os.PathLike[str], policy: PolicyAdapter | None = Non
         policy: fill this policy; None builds the one that the file describes (a ``.ckpt`` describes none).
 
     Returns:
-        The policy; frozen (profile "none") and in evaluation mode where it was built here. A given policy is changed only
-        if everything fits.
+        The policy; frozen (profile "none") and in evaluation mode where it was built here. A given policy is changed
+        only if everything fits.
 
     Raises:
         CraftError: a missing, truncated, corrupt or pickled file; another format, class or architecture; unknown,

@@ -11,6 +11,7 @@ import numpy as np
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_STATIC, AGENT_VEHICLE, AGENT_WALKER
 from craft_lightning.roads.area import AreaPainter
 from craft_lightning.roads.kinds import DRIVING, OTHER, SHOULDER
+from craft_lightning.roads.signals import STOP_SIGN
 from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_OFF, LIGHT_RED, LIGHT_YELLOW, WorldView, box_corners
 
 if TYPE_CHECKING:
@@ -42,12 +43,23 @@ _LIGHTS = {
     LIGHT_GREEN: (18, 161, 80),
     LIGHT_OFF: (119, 119, 122),
 }
-KEY_COLOURS: tuple[Colour, ...] = (_EGO, _CAST, _EDGE, _ROUTE, _MARKING, *_AGENTS.values(), *_LIGHTS.values())
+_SIGN_RED: Colour = (209, 32, 47)
+KEY_COLOURS: tuple[Colour, ...] = (
+    _EGO,
+    _CAST,
+    _EDGE,
+    _ROUTE,
+    _MARKING,
+    _SIGN_RED,
+    *_AGENTS.values(),
+    *_LIGHTS.values(),
+)
 """Colours that a palette must hold."""
 _CELL = 0.2  # metres of a cell of the painted town
 _MOST_CELLS = 60_000_000
 _MARGIN = 12.0
 _SHIFT = 4
+_SIGN_BESIDE, _SIGN_SIZE = 1.6, 1.3  # metres from the end of a sign's line to its middle, and to its rim
 _LEAST = 0.45  # metres of half a body's side, so that pedestrians are seen
 
 
@@ -144,12 +156,30 @@ class BirdCamera:
             near = np.hypot(*(np.asarray(route.xy) - (x, y)).T) < 90.0
             cv2.polylines(band, [place(np.asarray(route.xy)[near])], False, _ROUTE, 9, cv2.LINE_AA, _SHIFT)
             picture = cv2.addWeighted(band, 0.55, picture, 0.45, 0.0)
+        self._signs(picture, view, place)
         self._lights(picture, view, place)
         self._bodies(picture, view, place, frozenset(cast))
         if caption:
             cv2.rectangle(picture, (0, height - 20), (width, height), (250, 250, 248), -1)
             cv2.putText(picture, caption, (6, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _EDGE, 1, cv2.LINE_AA)
         return picture
+
+    def _signs(self, picture: np.ndarray, view: WorldView, place: "Placer") -> None:
+        """Paint the line of every stop and yield sign, and the sign itself at the kerb."""
+        lines = np.asarray(self.network.sign_xy, np.float64).reshape(-1, 2, 2)
+        near = np.hypot(*(lines.mean(1) - view.ego_pose[:2]).T) < 80.0
+        for line, kind in zip(lines[near], self.network.sign_type[near], strict=True):
+            cv2.polylines(picture, [place(line)], False, _MARKING, 3, cv2.LINE_AA, _SHIFT)
+            across = line[1] - line[0]
+            middle = line[1] + across * (_SIGN_BESIDE / max(float(np.hypot(*across)), 1e-6))
+            # Seen from above, turned so that it is upright in the picture: eight corners, or three with one below.
+            corners, first = (8, math.pi / 8.0) if kind == STOP_SIGN else (3, math.pi)
+            angle = view.ego_pose[2] + first + np.arange(corners) * (2.0 * math.pi / corners)
+            rim = _SIGN_SIZE * np.stack([np.cos(angle), np.sin(angle)], 1)
+            cv2.fillConvexPoly(picture, place(middle + rim * 1.3), _MARKING, cv2.LINE_AA, _SHIFT)
+            cv2.fillConvexPoly(picture, place(middle + rim), _SIGN_RED, cv2.LINE_AA, _SHIFT)
+            if kind != STOP_SIGN:
+                cv2.fillConvexPoly(picture, place(middle + rim * 0.5), _MARKING, cv2.LINE_AA, _SHIFT)
 
     def _lights(self, picture: np.ndarray, view: WorldView, place: "Placer") -> None:
         lines = np.asarray(self.network.line_xy, np.float64).reshape(-1, 2, 2)
