@@ -31,9 +31,7 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 # Port 0 looks for a free block from here on; a block is the RPC port, the stream port and one in reserve.
 FIRST_PORT, LAST_PORT, BLOCK = 20_000, 32_000, 4
-PARENT_CHECK_SECONDS = 0.5
-# How often the clock looks whether a synchronous client let go of it.
-SYNCHRONOUS_CHECK_SECONDS = 0.25
+PARENT_CHECK_SECONDS = 2.0
 
 
 def open_sockets(port: int) -> tuple[socket.socket, socket.socket]:
@@ -160,9 +158,9 @@ class EmbeddedServer:
         due = loop.time()
         while True:
             if self.world.state.settings.synchronous:
-                await asyncio.sleep(SYNCHRONOUS_CHECK_SECONDS)
+                # Not looked at again and again: each look would wake the process and take the core from another.
+                await self.world.asynchronous.wait()
                 due = loop.time()
-                continue
             delta = self.world.delta
             # Being late is not made up for: an asynchronous world may run slower than real time, never faster.
             due = max(due + delta, loop.time())

@@ -1,5 +1,6 @@
 """The world of one server: what a tick does, and how actors come and go."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -52,6 +53,7 @@ class World:
         board: the traffic lights; part of the state.
         traffic: SUMO's vehicles and walkers; part of the state.
         rack: the sensors that measure.
+        asynchronous: set while the client leaves the clock to the server.
 
     """
 
@@ -68,6 +70,8 @@ class World:
         self.state = WorldState()
         self.state.episode = 0
         self._unannounced = False
+        self.asynchronous = asyncio.Event()
+        self.asynchronous.set()
         self.board: LightBoard
         self.traffic: Traffic
         self.rack: SensorRack
@@ -135,6 +139,10 @@ class World:
         """
         before = self.delta
         self.state.settings = settings
+        if settings.synchronous:
+            self.asynchronous.clear()
+        else:
+            self.asynchronous.set()
         if self.delta != before:
             self.traffic.restart()
         self.publish()
