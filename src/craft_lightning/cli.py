@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch.distributed as dist
 from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -231,11 +232,31 @@ class CraftCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Compare the arms on the evaluation routes."""
-        if self.comparison is None or not self.trainer.is_global_zero or self.trainer.interrupted:
+        if self.comparison is None or self.trainer.interrupted:
             return
+        # Ranks agree on the folder together; after that the first one drives alone, and nobody must wait for it.
         folder = Path(self.comparison.output) if self.comparison.output else self.folder
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        if not self.trainer.is_global_zero:
+            return
         compare(self.comparison, Arms(self.model, self.pretrained, self.datamodule, self.trainer), folder)
         print(f"comparison written to {folder / 'comparison.json'} and comparison.png")
+
+    def before_validate(self) -> None:
+        """Refuse to drive in several processes."""
+        self._require_one_process("validate")
+
+    def before_test(self) -> None:
+        """Refuse to drive in several processes."""
+        self._require_one_process("test")
+
+    def _require_one_process(self, command: str) -> None:
+        if self.trainer.world_size > 1:
+            raise CraftError(
+                f"trainer.devices: {command} drives every route once, in one process; set trainer.devices=1, and "
+                "data.worlds for more worlds side by side"
+            )
 
     def after_test(self) -> None:
         """Print the scores of the result file, where the test wrote one."""
@@ -251,6 +272,7 @@ class CraftCLI(LightningCLI):
 
     def predict(self, **arguments: Any) -> None:
         """Drive the evaluation routes and write their records."""
+        self._require_one_process("predict")
         batches = self.trainer.predict(**arguments) or []
         records = [RouteRecord.from_dict(record) for batch in batches for record in batch]
         path = self.folder / "results.json"
