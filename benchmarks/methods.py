@@ -26,7 +26,7 @@ def place(folder: Path, recipe: str, method: str, seed: int) -> Path:
     return folder / recipe / (METHODS[method] or "craft") / f"seed_{seed}"
 
 
-def fit(folder: Path, recipe: str, seed: int, further: list[str]) -> None:
+def fit_methods(folder: Path, recipe: str, seed: int, further: list[str]) -> None:
     """Fit every method with one seed; the pre-trained policy, the same for all, drives once."""
     for method, overlay in METHODS.items():
         first = seed == 0 and not overlay
@@ -78,7 +78,7 @@ def main() -> None:
     if not options.only_table:
         for seed in options.seeds:
             for recipe in options.recipes:
-                fit(options.folder, recipe, seed, further)
+                fit_methods(options.folder, recipe, seed, further)
     document = {}
     for recipe in options.recipes:
         drawn, document[recipe] = table(options.folder, recipe, options.seeds)
