@@ -254,6 +254,8 @@ MISTAKES = [
     ("--model.adapter=TinyVocabularPolicy", "no class 'TinyVocabularPolicy'; did you mean 'TinyVocabularyPolicy'?"),
     ("--data=PaperWorld", "data (command line): there is no class 'PaperWorld'; did you mean 'PaperWorlds'?"),
     ("--trainer.max_epochs=soon", "trainer.max_epochs is 'soon' (command line); expected int or null"),
+    # Two losses have a weight: the one that was given the word is meant.
+    ("--losses.anchor.weight=heavy", "losses.anchor.weight is 'heavy' (command line); expected float"),
     ("--data.routes=many", "data.routes is 'many' (command line); expected int"),
     ("--model.trainable=head", "model.trainable is 'head' (command line); expected Literal['heads',"),
     ("--losses.residual.weight=-1", "weight is -1.0"),

@@ -173,15 +173,17 @@ def constructor_fields(cls: type) -> list[str]:
 
 def _wrong_value(key: str, message: str, given: list[Given], named: dict[str, type]) -> str:
     field, source = key.partition(".")[2] if key.split(".")[0] in ("fit", "validate", "test", "predict") else key, ""
-    for item in given:
-        if item.path[-len(field.split(".")) :] == tuple(field.split(".")):
-            field, source = item.field, f" ({item.source})"
+    shown = re.search(r"(?:Given value|Got value): (.*)", message)
+    meant = [item for item in given if item.path[-len(field.split(".")) :] == tuple(field.split("."))]
+    # The parser may name a leaf alone, which several losses have: the one that was given this value is meant.
+    same = [item for item in meant if shown and str(item.value) == shown[1].strip("'\"")]
+    if chosen := (same or meant)[-1:]:
+        field, source = chosen[0].field, f" ({chosen[0].source})"
     if found := re.search(r"Expected a dot import path string: (\S+)", message):
         where = [item for item in given if item.value == found[1]]
         if where:
             field, source = ".".join(part for part in where[-1].path if part != "class_path"), f" ({where[-1].source})"
         return f"{field}{source}: there is no class '{found[1]}'{_suggest(found[1], list(named))}"
-    shown = re.search(r"(?:Given value|Got value): (.*)", message)
     expected = re.search(r"Subtypes: \[(.*)\]|Expected a (.*?)(?:\. Got value|$)", message, re.MULTILINE)
     if shown and expected:
         kinds = (

@@ -222,7 +222,8 @@ class HierarchicalPolicy(PolicyAdapter):
     def _require_grid(self) -> None:
         if self.vocabulary_hash is None:
             raise CraftError(
-                f"{type(self).__name__} has no plan grid yet; set model.checkpoint, or pre-train it first (prepare)"
+                f"{type(self).__name__} has no plan grid yet; set model.checkpoint, pre-train it with a pretrain_* "
+                "recipe, or give the plan_grid.safetensors that a policy's save_pretrained writes beside its model"
             )
 
     def _grid_changed(self) -> None:

@@ -111,6 +111,14 @@ def test_a_grid_of_another_size_in_a_directory_is_refused(saved):
         load(saved, paths=4)
 
 
+@pytest.mark.parametrize("template", [None, "{{ cycler.__init__.__globals__.os.system('true') }}"])
+def test_a_chat_template_that_is_missing_or_hostile_is_refused(saved, template):
+    file = saved / "chat_template.jinja"
+    file.unlink() if template is None else file.write_text(template)
+    with pytest.raises(CraftError, match=r"pretrained: the processor's chat template is missing or cannot be used"):
+        load(saved, paths=5)
+
+
 def test_a_missing_action_token_is_named(saved):
     with pytest.raises(CraftError, match=r"no action token <path_5> \(1 missing\)"):
         load(saved, paths=6)

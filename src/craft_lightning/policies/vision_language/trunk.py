@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jinja2
 import torch
 from torch import Tensor, nn
 
@@ -174,7 +175,14 @@ class VisionLanguageTrunk(nn.Module):
     def _rendered(self) -> tuple[str, str]:
         """Return what the chat template writes before and after the sentence."""
         parts = [{"type": "image"}, {"type": "text", "text": _MARK}]
-        text = self.processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+        try:
+            text = self.processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+        except (ValueError, TypeError, jinja2.TemplateError) as error:
+            said = " ".join(str(error).split())
+            raise CraftError(
+                f"pretrained: the processor's chat template is missing or cannot be used ({said}); "
+                "give a directory that save_pretrained wrote whole, with its chat_template.jinja"
+            ) from error
         before, mark, after = (text if isinstance(text, str) else text[0]).partition(_MARK)
         if not mark:
             raise CraftError("the processor's chat template drops the prompt's text; use a model with another template")
