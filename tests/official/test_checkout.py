@@ -1,6 +1,7 @@
 """What is needed of an evaluator is looked for before anything is started, and said in one sentence."""
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -10,6 +11,7 @@ import pytest
 
 from craft_lightning.__main__ import main
 from craft_lightning.errors import CraftError
+from craft_lightning.official import evaluation
 from craft_lightning.official.carla_root import write_carla_root
 from craft_lightning.official.checkout import CHECKOUT_VARIABLE, PYTHON_VARIABLE, evaluator_python, find_checkout
 from craft_lightning.official.evaluation import OfficialRun, command_line, evaluator_environment
@@ -147,3 +149,40 @@ def test_routes_are_chosen_and_keep_out_of_junctions(tmp_path, capsys):
     (tmp_path / "bad.xml").write_text("<routes>")
     with pytest.raises(CraftError, match="cannot be read"):
         prepare_routes(tmp_path / "bad.xml", "", target)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("timeout", 0.0, "--timeout is 0; give 1 to"),
+        ("timeout", -5.0, "--timeout is -5; give 1 to"),
+        ("timeout", float("nan"), "--timeout is nan; give 1 to"),
+        ("repetitions", 0, "--repetitions is 0; give at least 1"),
+        ("seed", -1, "--seed is -1; give 0 to 2147483647"),
+        ("seed", 99_999_999_999_999, "--seed is 99999999999999; give 0 to 2147483647"),
+        ("subset", " , ", "names no route"),
+    ],
+)
+def test_numbers_that_no_evaluator_can_work_with_are_refused(option, value, said):
+    with pytest.raises(CraftError, match=re.escape(said)):
+        OfficialRun(Path("r.xml"), Path("o.json"), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"town": "Nowhere"}, "--town Nowhere is neither built in (craftville,"),
+        ({"policy": "nobody_craftville"}, "nobody_craftville does not exist"),
+        ({"output": Path()}, "--output . is a folder; name a file in it"),
+    ],
+)
+def test_what_only_the_server_or_the_agent_would_notice_is_refused_before_they_start(
+    given, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation, "find_checkout", lambda: None)
+    monkeypatch.setattr(evaluation, "evaluator_python", lambda: Path("python"))
+    run = OfficialRun(**{"routes": suite_path("craftville_eval"), "output": tmp_path / "o.json", **given})
+    with pytest.raises(CraftError, match=re.escape(said)):
+        evaluation.evaluate_officially(run)
+    assert not list(tmp_path.iterdir())

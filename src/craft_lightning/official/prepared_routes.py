@@ -38,8 +38,10 @@ def prepare_routes(source: Path, subset: str, target: Path) -> Path:
     root = tree.getroot()
     routes = {route.get("id", ""): route for route in root.findall("route")}
     unknown = [name for name in wanted if name not in routes]
-    if unknown or not routes:
-        held = ", ".join(list(routes)[:10]) or "none"
+    if not routes:
+        raise CraftError(f"--routes {source} holds no <route>; give a route file in the Leaderboard schema")
+    if unknown:
+        held = ", ".join(list(routes)[:10])
         raise CraftError(f"--routes {source} has no route {', '.join(unknown)}; its first ones are {held}")
     empty = [name for name, route in routes.items() if route.find("scenarios/scenario") is None]
     if set(wanted or routes) <= set(empty):
