@@ -70,23 +70,30 @@ def storage(subject: Subject) -> None:
 
 @check("ratio")
 def live_context(subject: Subject) -> None:
-    """A context that pre-training differentiates is rounded as fine-tuning stores it.
+    """A context that pre-training differentiates holds the very numbers that it holds without gradients.
 
-    A frozen trunk may run other kernels, so numbers may differ by what such kernels round differently, but not more.
+    A frozen trunk may run other kernels: what fine-tuning stores may differ by what they round differently, no more.
     """
     adapter = subject.adapter
-    context, _ = subject.driven
+    context, found = subject.driven
     adapter.set_trainable("all").eval()
     alive = adapter.encode(subject.observation())
-    for key, value in leaves(context).items():
-        live = alive[key].detach()
-        rounded = live.to(value.dtype).to(live.dtype)
-        step = 2.0 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
-        near = max(step, _KERNELS) if step else 0.0
+    with torch.no_grad():
+        still = adapter.encode(subject.observation())
+    stored = leaves(context)
+    for key, value in leaves(still).items():
         require(
-            torch.equal(rounded, live) and torch.allclose(live.double(), value.double(), rtol=step, atol=near),
+            torch.equal(alive[key].detach().float(), value.float()),
             f"context[{key!r}] holds other numbers with gradients than without; round in both cases alike",
         )
+        step = 2.0 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+        require(
+            torch.allclose(stored[key].double(), value.double(), rtol=step, atol=max(step, _KERNELS) if step else 0.0),
+            f"context[{key!r}] holds other numbers when the policy is frozen than in pre-training",
+        )
+    with torch.no_grad():
+        gap = (adapter.score(alive, found).joint - adapter.score(still, found).joint)[found.mask].abs().max()
+    require(gap <= RATIO, f"a live context scores otherwise by {float(gap):.2g} than the stored one")
 
 
 @check("scores")
