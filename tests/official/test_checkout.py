@@ -146,6 +146,11 @@ def test_routes_are_chosen_and_keep_out_of_junctions(tmp_path, capsys):
         prepare_routes(source, "e99", target)
     with pytest.raises(CraftError, match="no chosen route has a scenario"):
         prepare_routes(source, "e2", target)
+    with pytest.raises(CraftError, match="names no route"):
+        prepare_routes(source, " , ", target)
+    (tmp_path / "bad.xml").write_text("<routes/>")
+    with pytest.raises(CraftError, match="holds no <route>"):
+        prepare_routes(tmp_path / "bad.xml", "", target)
     (tmp_path / "bad.xml").write_text("<routes>")
     with pytest.raises(CraftError, match="cannot be read"):
         prepare_routes(tmp_path / "bad.xml", "", target)
@@ -160,7 +165,6 @@ def test_routes_are_chosen_and_keep_out_of_junctions(tmp_path, capsys):
         ("repetitions", 0, "--repetitions is 0; give at least 1"),
         ("seed", -1, "--seed is -1; give 0 to 2147483647"),
         ("seed", 99_999_999_999_999, "--seed is 99999999999999; give 0 to 2147483647"),
-        ("subset", " , ", "names no route"),
     ],
 )
 def test_numbers_that_no_evaluator_can_work_with_are_refused(option, value, said):
@@ -171,7 +175,7 @@ def test_numbers_that_no_evaluator_can_work_with_are_refused(option, value, said
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"town": "Nowhere"}, "--town Nowhere is neither built in (craftville,"),
+        ({"town": "Nowhere"}, "--town: town 'Nowhere' is neither built in (craftville,"),
         ({"policy": "nobody_craftville"}, "nobody_craftville does not exist"),
         ({"output": Path()}, "--output . is a folder; name a file in it"),
     ],

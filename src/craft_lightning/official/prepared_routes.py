@@ -35,14 +35,16 @@ def prepare_routes(source: Path, subset: str, target: Path) -> Path:
     except (OSError, ElementTree.ParseError) as error:
         raise CraftError(f"--routes {source} cannot be read ({error}); give a route file") from error
     wanted = [word.strip() for word in subset.split(",") if word.strip()]
+    if subset and not wanted:
+        raise CraftError(f"--subset is '{subset}' and names no route; give ids with commas between, or leave it out")
     root = tree.getroot()
     routes = {route.get("id", ""): route for route in root.findall("route")}
     unknown = [name for name in wanted if name not in routes]
     if not routes:
         raise CraftError(f"--routes {source} holds no <route>; give a route file in the Leaderboard schema")
     if unknown:
-        held = ", ".join(list(routes)[:10])
-        raise CraftError(f"--routes {source} has no route {', '.join(unknown)}; its first ones are {held}")
+        first = ", ".join(list(routes)[:10])
+        raise CraftError(f"--routes {source} has no route {', '.join(unknown)}; its first ones are {first}")
     empty = [name for name, route in routes.items() if route.find("scenarios/scenario") is None]
     if set(wanted or routes) <= set(empty):
         raise CraftError(f"--routes {source}: no chosen route has a scenario, and evaluators take none without one")
