@@ -16,7 +16,6 @@ from craft_lightning import __main__ as door
 from craft_lightning import cli, commands, plugins
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import Protocol, read_results
-from craft_lightning.mistakes import constructor_fields, explain, given_fields
 from craft_lightning.module import CraftModule
 from craft_lightning.recipe_files import find_recipe, recipe_names
 from craft_lightning.rollouts.worlds import WorldsDataModule
@@ -310,26 +309,6 @@ def test_a_command_without_a_recipe_says_what_is_missing(run):
 def test_abbreviations_are_refused_everywhere(run):
     assert "no field 'conf'" in refused(run, "fit", "--conf=mine.yaml")
     assert "no field 'seed'" in refused(run, "validate", "--config=mine.yaml", "--seed=1")
-
-
-def test_messages_the_explainer_has_never_seen_are_flattened():
-    assert explain("some\n  new\tcomplaint", [], [], []) == "some new complaint"
-
-
-def test_given_fields_remember_their_source(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.yaml").write_text("data: {init_args: {worlds: 2}}")
-    fields = {item.field: (item.value, item.source) for item in given_fields(["-c", "a.yaml", "--data.town", "x"])}
-    assert fields["data.worlds"] == (2, "a.yaml")
-    assert fields["data.town"] == ("x", "command line")
-
-
-def test_constructor_fields_follow_the_parents_through_keyword_arguments():
-    from craft_lightning.rollouts.datamodule import DrivingDataModule
-
-    fields = constructor_fields(DrivingDataModule)
-    assert {"transitions", "worlds", "town"} <= set(fields)
-    assert "worlds_arguments" not in fields
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
