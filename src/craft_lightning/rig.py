@@ -9,6 +9,7 @@ angles are degrees: yaw counter-clockwise (to the left), pitch upwards, roll clo
 
 import dataclasses
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -24,7 +25,7 @@ COUNT = ".count"
 
 
 @dataclasses.dataclass(frozen=True)
-class Sensor:
+class Sensor(ABC):
     """What all sensors share.
 
     Args:
@@ -59,14 +60,14 @@ class Sensor:
             self.within(angle, -360.0, 360.0)
 
     @property
+    @abstractmethod
     def what(self) -> str:
         """Its kind in a word."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def type_id(self) -> str:
         """CARLA's blueprint."""
-        raise NotImplementedError
 
     def within(self, field: str, low: float, high: float) -> None:
         """Refuse a field outside ``low`` to ``high``.
@@ -83,9 +84,9 @@ class Sensor:
         """Return the error for a field that makes no sense."""
         return CraftError(f"{field} of sensor '{self.name}' is {value}; give {remedy}")
 
+    @abstractmethod
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return what one measurement is: name -> (shape, name of the number type)."""
-        raise NotImplementedError
 
     def differs(self, other: "Sensor") -> str:
         """Return in what another sensor of this name is not this one, "" where it is the same within tolerances."""

@@ -1,5 +1,6 @@
 """The trunk of policies that look at pictures: what rasters and cameras share."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import timm
@@ -18,7 +19,7 @@ ROUTE_TOKENS = 5
 _COARSE_STRIDE = 16
 
 
-class PictureTrunk(nn.Module):
+class PictureTrunk(nn.Module, ABC):
     """From an observation to tokens and a fine map of its pictures.
 
     A timm backbone gives a coarse map of every picture, whose cells become tokens beside the ego and the route, and a
@@ -86,6 +87,7 @@ class PictureTrunk(nn.Module):
         self.encoder = CrossAttentionLayer(width, heads, feedforward, dropout)
         self.token_norm = nn.LayerNorm(width)
 
+    @abstractmethod
     def pictures(self, observation: Observation) -> Tensor:
         """Return what the backbone sees: [B * count, C, H, W] float32, a state's pictures one after the other.
 
@@ -93,7 +95,6 @@ class PictureTrunk(nn.Module):
             CraftError: an observation that no trunk can read.
 
         """
-        raise NotImplementedError
 
     def forward(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Return tokens [B, S, width] and the fine maps [B, channels, count * rows * columns].
