@@ -9,9 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from craft_lightning.conventions import AGENT_VEHICLE
+from craft_lightning.metrics.protocols import protocol_rules
 from craft_lightning.roads.route import Route
+from craft_lightning.rollouts.rules import judging
+from craft_lightning.simulation.criteria import Criteria, CriteriaParameters
+from craft_lightning.simulation.criteria_lanes import GridProbe
+from craft_lightning.simulation.criteria_lights import route_lines
+from craft_lightning.simulation.criteria_outside import LaneTable
 from craft_lightning.simulation.launcher import EmbeddedServer
 from craft_lightning.simulation.view import WorldView
 
@@ -97,6 +104,49 @@ def make_view():
         )
 
     return make
+
+
+@pytest.fixture
+def lane_table(road_grid):
+    """The road's lanes; the shoulder is none that a car may be on."""
+    segments = road_grid.segments
+    return LaneTable(
+        probe=GridProbe(road_grid),
+        counted=np.array([True, True, False]),
+        driving=np.array([True, True, False]),
+        length=np.full(3, 320.0),
+        half_width=np.array([1.75, 1.75, 1.25]),
+        tree=cKDTree(segments[:2, :2] + segments[:2, 2:4] * 100.0),
+        tree_segment=np.arange(2),
+    )
+
+
+@pytest.fixture
+def limits():
+    """The limits of a protocol, "" = the house's own; some of them may be changed."""
+
+    def limits(protocol, **changes):
+        rules = protocol_rules(protocol) if protocol else None
+        return CriteriaParameters(**judging(rules).criteria | changes)
+
+    return limits
+
+
+@pytest.fixture
+def judged(road_grid, straight_route, road_network, make_view, lane_table, limits):
+    """Drive (x, y, yaw, speed) poses, one a tick or at ``times``, until the route ends; return the criteria."""
+
+    def judged(protocol, poses, contacts=None, background=None, times=None, route=straight_route, **changes):
+        lines = route_lines(road_network, route)
+        criteria = Criteria(road_grid, route, lines, [], limits(protocol, **changes), lane_table)
+        for index, pose in enumerate(poses):
+            view = make_view(pose, time=7.0 + (times[index] if times else 0.05 * index))
+            criteria.tick(view, (contacts or {}).get(index, []), clear=True, background=background)
+            if criteria.status:
+                break
+        return criteria
+
+    return judged
 
 
 # What the scripts of live tests begin with. They run in processes of their own: a protocol mistake or a dying server

@@ -103,22 +103,6 @@ def test_the_collision_that_stops_the_ego_counts(drive):
     assert criteria.counts == {"collisions_vehicle": 1}
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(59.9, ""), (60.1, "Failed - Agent got blocked")])
-def test_blocked_after_a_minute(drive, seconds, status):
-    criteria, _ = drive([(5.0, -1.75, 0.0, 0.05)] * round(seconds / TICK + 1))
-    assert criteria.status == status
-    assert criteria.counts.get("vehicle_blocked", 0) == bool(status)
-
-
-def test_creeping_is_not_blocked_but_times_out(drive):
-    poses = [(5.0 + 0.01 * index, -1.75, 0.0, 0.2) for index in range(4000)]
-    criteria, flags = drive(poses, CriteriaParameters(timeout_base=60.0, timeout_share=0.25))
-    assert criteria.status == "Failed - Agent timed out"
-    # 60 s + 200 m at a quarter of 10 m/s
-    assert (len(flags) - 1) * TICK == pytest.approx(140.0, abs=0.1)
-    assert record_of(criteria).route_timeout == 1
-
-
 def test_deviation_ends_the_route(drive):
     poses = [(10.0, 0.5 * index, 1.57, 10.0) for index in range(100)]
     criteria, flags = drive(poses)

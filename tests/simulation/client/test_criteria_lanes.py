@@ -7,8 +7,14 @@ from craft_lightning.simulation.criteria_lanes import GridProbe, LaneCriteria
 
 
 @pytest.fixture
-def lanes(road_grid, straight_route):
-    return LaneCriteria(road_grid, straight_route)
+def lanes(road_grid, straight_route, limits):
+    found = limits("")
+    return LaneCriteria(
+        road_grid,
+        straight_route,
+        offroad_margin=found.offroad_margin,
+        offroute_distance=found.offroute_distance,
+    )
 
 
 def test_in_lane_nothing(lanes):
@@ -16,7 +22,7 @@ def test_in_lane_nothing(lanes):
     assert flags == type(flags)(False, False, False, False, False)
 
 
-@pytest.mark.parametrize(("y", "expected"), [(-2.65, False), (-2.75, True)])
+@pytest.mark.parametrize(("y", "expected"), [(-2.69, False), (-2.71, True)])
 def test_offroad_at_its_margin(lanes, y, expected):
     """The right corners are at y - 1; the edge is at -3.5 and the margin 0.2."""
     assert lanes.update((50.0, y, 0.0), 4.8, 2.0, 0.0).offroad is expected
@@ -27,7 +33,7 @@ def test_offroad_sees_a_turned_box(lanes):
     assert lanes.update((50.0, 1.5, math.pi / 2), 4.8, 2.0, 0.0).offroad  # the front is at 3.9
 
 
-@pytest.mark.parametrize(("turn", "expected"), [(119.0, False), (121.0, True), (-121.0, True)])
+@pytest.mark.parametrize(("turn", "expected"), [(119.5, False), (120.5, True), (-119.5, False), (-120.5, True)])
 def test_opposite_lane_at_120_degrees(lanes, turn, expected):
     assert lanes.update((50.0, -1.75, math.radians(turn)), 4.8, 2.0, 0.0).opposite_lane is expected
 
@@ -39,7 +45,7 @@ def test_no_opposite_lane_inside_junctions(road_grid, straight_route):
     assert not flags.outside
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(3.9, False), (4.1, True)])
+@pytest.mark.parametrize(("distance", "expected"), [(3.99, False), (4.01, True)])
 def test_offroute_by_distance(lanes, distance, expected):
     assert lanes.update((50.0, -1.75, 0.0), 4.8, 2.0, distance).offroute is expected
 

@@ -64,24 +64,6 @@ def test_reversing_over_the_line_does_not_count(lines):
     assert not any(flag.red_light for flag in flags)
 
 
-def test_stop_zone_is_the_last_metre(lines):
-    criterion = LightCriteria(lines, stop_zone=1.0)
-    front = 60.0 - LENGTH / 2
-    assert drive(criterion, [front - 0.9], LIGHT_RED, speed=0.2)[0].stop_zone
-    assert not drive(criterion, [front - 0.9], LIGHT_RED, speed=0.05)[0].stop_zone
-    assert not drive(criterion, [front - 1.1], LIGHT_RED, speed=0.2)[0].stop_zone
-    assert not drive(criterion, [front - 0.9], LIGHT_GREEN, speed=0.2)[0].stop_zone
-
-
-def test_go_zone_after_a_time_to_start(lines):
-    criterion = LightCriteria(lines, go_zone=15.0, green_seconds=2.0)
-    slow = drive(criterion, [50.0] * 60, LIGHT_GREEN, speed=0.0)
-    assert [flag.go_zone for flag in slow] == [False] * 40 + [True] * 20
-    assert not drive(criterion, [50.0], LIGHT_GREEN, speed=0.0, begin=3.0, clear=False)[0].go_zone
-    assert not drive(criterion, [50.0], LIGHT_GREEN, speed=2.1, begin=3.0)[0].go_zone
-    assert not drive(criterion, [40.0], LIGHT_GREEN, speed=0.0, begin=3.0)[0].go_zone
-
-
 def test_a_lane_with_two_lights_is_open_while_one_is(road_network, straight_route):
     road_network.line_xy = np.array([[60, 0, 60, -3.5], [60, 0, 60, -3.5]], np.float64)
     road_network.line_lane = np.array([0, 0])

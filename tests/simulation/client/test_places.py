@@ -108,6 +108,21 @@ def test_background_is_every_vehicle_but_the_egos_and_the_scenarios(make_view):
     assert background_vehicles(view, {5}) == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("ahead", "aside", "speed", "blocking"),
+    [
+        (11.9, 1.99, 0.099, [2]),
+        (11.9, -1.99, 0.099, [2]),
+        (12.1, 1.99, 0.099, []),
+        (11.9, 2.01, 0.099, []),
+        (11.9, -2.01, 0.099, []),
+        (11.9, 1.99, 0.101, []),
+    ],
+)
+def test_what_blocks_stands_within_twelve_metres_ahead_and_two_beside(make_view, ahead, aside, speed, blocking):
+    assert blocking_vehicles(make_view((0.0, 0.0, 0.0, 0.0), (ahead, aside, 0.0, speed)), set()) == blocking
+
+
 def test_what_stands_before_the_ego_blocks_it(make_view):
     view = make_view(
         (0.0, 0.0, 0.0, 0.0),
@@ -121,13 +136,13 @@ def test_what_stands_before_the_ego_blocks_it(make_view):
     assert blocking_vehicles(view, {7}) == [2]
 
 
-@pytest.mark.parametrize(("metres", "speed", "blocking"), [(34.0, 0.0, [3]), (36.0, 0.0, []), (34.0, 0.2, [])])
+@pytest.mark.parametrize(("metres", "speed", "blocking"), [(34.6, 0.099, [3]), (34.7, 0.099, []), (34.6, 0.101, [])])
 def test_what_stands_before_a_standing_vehicle_of_a_scenario_near_the_ego_blocks_it_too(
     make_view, metres, speed, blocking
 ):
     view = make_view(
         (0.0, 0.0, 0.0, 0.0),
-        (metres, 20.0, 0.0, speed),  # a scenario's
+        (metres, 20.0, 0.0, speed),  # a scenario's, 40 m from the ego
         (metres + 6.0, 20.0, 0.0, 0.0),  # before it
         (metres - 6.0, 20.0, 0.0, 0.0),  # behind it
     )

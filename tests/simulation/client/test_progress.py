@@ -35,21 +35,6 @@ def test_completion_does_not_sweep(straight_route):
     assert progress.completed_index == 2
 
 
-def test_deviation_far_and_share(straight_route):
-    progress = RouteProgress(straight_route)
-    progress.update(10.0, 28.0)  # 29.75 m away
-    assert not progress.deviated
-    progress.update(10.0, 28.3)
-    assert progress.deviated
-    other = RouteProgress(straight_route)
-    for x in np.arange(0.0, 60.0, 0.5):
-        other.update(x, 14.0)  # 15.75 m away, 59.5 m long: under 30 % of 200 m
-    assert not other.deviated
-    for x in np.arange(60.0, 62.0, 0.5):
-        other.update(x, 14.0)
-    assert other.deviated
-
-
 def test_a_loop_does_not_jump(straight_route):
     """A route that returns beside its own start after 40 m: the projection stays on the first leg."""
     angles = np.linspace(0, 2 * math.pi, 200, endpoint=False)

@@ -11,7 +11,6 @@ from craft_lightning.roads.sites import manoeuvres, roadside
 from craft_lightning.simulation.scenarios import parameters, tracks
 from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.scenarios.control_loss import ControlLoss
-from craft_lightning.simulation.scenarios.emergency import YieldToEmergencyVehicle
 from craft_lightning.simulation.scenarios.obstacles import ObstacleAhead
 from craft_lightning.simulation.scenarios.registry import SCENARIOS, ego_place
 from craft_lightning.simulation.scenarios.stage import Stage
@@ -127,19 +126,6 @@ def test_noise_is_seeded_bounded_and_stronger_on_a_patch(lab, route):
     patch, _ = sent(3, place + 3.0)
     assert np.sign(patch[:, 1].mean()) == np.sign(pull)
     assert 0.03 <= abs(pull) <= 0.07
-
-
-@pytest.mark.parametrize(
-    ("held", "ahead", "wanted"), [(9.0, False, ["yield_emergency"]), (9.0, True, []), (2.0, False, [])]
-)
-def test_the_verdict_on_who_holds_an_emergency_vehicle_up(route, held, ahead, wanted):
-    scenario = YieldToEmergencyVehicle(
-        config("YieldToEmergencyVehicle"), Nowhere(), route, None, np.random.default_rng(0)
-    )
-    scenario.triggered, scenario.held_up, scenario.overtaken = True, held, ahead
-    scenario.conclude()
-    scenario.clean_up()
-    assert scenario.verdicts == wanted
 
 
 def test_an_ego_begins_on_its_route_or_where_it_is_parked(route):

@@ -86,7 +86,10 @@ class Standoff(Scenario):
         return When("for ever", self.stage, lambda: False)
 
 
-@pytest.mark.parametrize(("life", "seconds", "verdicts"), [(400.0, 240.0, ["scenario_timeout"]), (30.0, 30.0, [])])
+@pytest.mark.parametrize(
+    ("life", "seconds", "verdicts"),
+    [(400.0, 240.0, ["scenario_timeout"]), (240.1, 240.0, ["scenario_timeout"]), (239.9, 239.9, []), (30.0, 30.0, [])],
+)
 def test_a_scenario_that_is_not_got_past_in_time_is_failed_unless_its_life_ends_before(lab, life, seconds, verdicts):
     route = lab.make_route(lab.straight(0, 0, 200, 0))
     config = ScenarioConfig("Standoff_1", "Standoff", (60.0, 0.0, 0.0, 0.0), {})
