@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SAME_ACTOR_SECONDS = 5.0
 _SAME_PLACE_METRES = 5.0
+_KERB = "sidewalk"  # part of the names of what an Unreal server reports wherever a wheel touches a kerb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +156,9 @@ class LeaderboardCollisions:
     """Decides which contacts count, exactly as scenario_runner's CollisionTest (branch leaderboard-2.0).
 
     Ignored are contacts of an ego slower than ``min_speed``, with the actor of the last collision within ``memory``
-    seconds of it, and with anything until the ego is ``radius`` metres away from the last collision.
+    seconds of it, and with anything until the ego is ``radius`` metres away from the last collision. What is part of
+    the town (number 0; the embedded server has none) is not remembered as an actor. A kerb is no collision, though it
+    hides others within ``radius`` as one does.
 
     Args:
         min_speed: m/s.
@@ -180,8 +183,10 @@ class LeaderboardCollisions:
             same = self._actor is not None and self._actor[0] == contact.other_id
             if same or self._place is not None or abs(speed) < self.min_speed:
                 continue
-            self._actor, self._place = (contact.other_id, now), (x, y)
-            counted.append(Collision(collision_category(contact.other_type), contact))
+            actor = contact.other_id or (self._actor[0] if self._actor is not None else 0)
+            self._actor, self._place = (actor, now) if actor else None, (x, y)
+            if _KERB not in contact.other_type:
+                counted.append(Collision(collision_category(contact.other_type), contact))
         return counted
 
 

@@ -57,6 +57,28 @@ def test_of_another_kind_it_counts_at_once_by_the_houses_rule_alone(judged, prot
     assert criteria.counts.get("collisions_pedestrian", 0) == (0 if protocol else 1)
 
 
+@pytest.mark.parametrize(("other", "counted"), [(7, 1), (0, 2)])
+def test_the_town_itself_is_no_actor_that_is_remembered(judged, other, counted):
+    """An Unreal server gives number 0 to whatever is part of the town."""
+    poses = [(x, LANE, 0.0, 5.0) for x in (10.0, 10.0, 15.05)]
+    wall = hit(other, "static.building")
+    assert judged("bench2drive", poses, {1: wall, 2: wall}).counts == {"collisions_layout": counted}
+
+
+@pytest.mark.parametrize(("seconds", "counted"), [(7.95, 1), (8.05, 2)])
+def test_a_wall_hit_meanwhile_renews_the_memory_of_the_actor_before_it(judged, seconds, counted):
+    poses = [(x, LANE, 0.0, 5.0) for x in (10.0, 10.0, 20.0, 30.0)]
+    contacts = {1: hit(7), 2: hit(0, "static.building"), 3: hit(7)}
+    criteria = judged("bench2drive", poses, contacts, times=[0.0, 0.05, 3.05, 0.05 + seconds])
+    assert criteria.counts == {"collisions_vehicle": counted, "collisions_layout": 1}
+
+
+@pytest.mark.parametrize(("metres", "counted"), [(4.95, {}), (5.05, {"collisions_vehicle": 1})])
+def test_a_kerb_is_no_collision_but_hides_one_within_five_metres(judged, metres, counted):
+    poses = [(x, LANE, 0.0, 5.0) for x in (10.0, 10.0, 10.0 + metres)]
+    assert judged("bench2drive", poses, {1: hit(0, "static.sidewalk"), 2: hit(7)}).counts == counted
+
+
 @pytest.mark.parametrize(("protocol", "ends"), [(name, name in ("", "bench2drive-star")) for name in PROTOCOLS])
 def test_the_first_collision_ends_the_route_of_the_star_and_in_the_house(judged, protocol, ends):
     criteria = judged(protocol, [(10.0, LANE, 0.0, 5.0)] * 3, {1: hit(7)})

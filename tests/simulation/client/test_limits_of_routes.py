@@ -37,11 +37,11 @@ def spaced(route, step, count):
 # --- arrival ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("metres", "arrived"), [(198.0, False), (198.2, True)])
+@pytest.mark.parametrize(("metres", "arrived"), [(198.0, False), (198.1, True)])
 def test_arrived_is_beyond_99_percent(straight_route, metres, arrived):
-    """Of 200 m, by points that are a thousandth of it apart."""
-    progress = RouteProgress(spaced(straight_route, 0.2, 1001))
-    for x in np.arange(0.1, metres + 0.2, 0.2):
+    """Of 200 m, by points that are 0.1 m apart."""
+    progress = RouteProgress(spaced(straight_route, 0.1, 2001))
+    for x in np.arange(0.05, metres + 0.1, 0.1):
         progress.update(x, LANE)
     assert progress.arrived is arrived
     assert progress.completion == (100.0 if arrived else pytest.approx(99.0))
