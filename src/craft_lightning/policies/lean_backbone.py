@@ -44,7 +44,7 @@ class LeanBackbone:
 
     def _current(self) -> nn.Module | None:
         """Return the copy of the weights as they are, None where the backbone itself must run."""
-        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
+        tensors = _tensors(self.backbone)
         if self.backbone.training or any(tensor.requires_grad for tensor in tensors):
             return None
         made_of = tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors)
@@ -65,3 +65,16 @@ class LeanBackbone:
         traced.delete_all_unused_submodules()
         traced.recompile()
         return fuse(traced)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    """Return all parameters and buffers; several times faster than by names, which no decision asks for."""
+    found: list[Tensor | None] = []
+    waiting: list[nn.Module | None] = [module]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            found += one._parameters.values()
+            found += one._buffers.values()
+            waiting += one._modules.values()
+    return [tensor for tensor in found if tensor is not None]

@@ -137,9 +137,8 @@ class Criteria:
         # The server adds up its clock: the same tick of two episodes differs in the last digits.
         self.time = now = round(view.time - self._began, 6)
         self.ticks += 1
-        row = view.ego
         x, y, yaw = pose = view.ego_pose
-        length, width, speed = float(view.length[row]), float(view.width[row]), float(view.speed[row])
+        (length, width), speed = view.ego_box, view.ego_speed
         before = self.progress.travelled
         self.progress.update(x, y)
         moved = self.progress.travelled - before

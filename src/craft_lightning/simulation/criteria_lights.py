@@ -203,7 +203,7 @@ def path_clear(view: WorldView, progress: RouteProgress, reach: float = 12.0, ma
     rows = view.others
     if not len(rows):
         return True
-    ego_length, ego_width = float(view.length[view.ego]), float(view.width[view.ego])
+    ego_length, ego_width = view.ego_box
     near = rows[view.gaps < reach + ego_length + 3.0]
     if not len(near):
         return True

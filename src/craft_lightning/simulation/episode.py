@@ -167,13 +167,12 @@ class RouteEpisode:
         self._steer, self._done, self._plan = 0.0, False, None
         self._eyes = RigReader(session, self._ego, self.rig, self.options.ticks_per_decision)
         for left in reversed(range(self.options.settle_ticks)):
-            self._ego.apply_control(carla.VehicleControl(brake=1.0))
+            session.control(self._ego, carla.VehicleControl(brake=1.0))
             self._eyes.settle(left)
             frame = session.tick()
         self.view = self.reader.read()
         self._sensor.take(frame)
-        length = float(self.view.length[self.view.ego])
-        wheelbase = wheelbase_of(self._ego, length)
+        wheelbase = wheelbase_of(self._ego, self.view.ego_box[0])
         probe = self.criteria.lanes.probe
         self._scene = SceneReader(place.index, probe, route, lines, self._zones, wheelbase)
         self._expert = None  # made when it is first asked
@@ -282,7 +281,8 @@ class RouteEpisode:
         for scenario in self._scenarios:
             if scenario.triggered and not scenario.finished:
                 throttle, steer, brake = scenario.disturb(throttle, steer, brake)
-        self._ego.apply_control(carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake))
+        control = carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake)
+        self.session.control(self._ego, control)
 
     def _play(self, view: WorldView) -> None:
         """Tick the scenarios that are not over and watch their actors."""

@@ -126,8 +126,7 @@ class Expert:
             self._limits = self._speed_limits()
         s, xy = self._path.joined(x, y, yaw, speed, self.parameters.look_ahead)
         direction = np.arctan2(np.gradient(xy[:, 1]), np.gradient(xy[:, 0]))
-        ego = view.ego
-        corridor = Corridor(xy, s, np.cos(direction), np.sin(direction), 0.5 * float(view.width[ego]))
+        corridor = Corridor(xy, s, np.cos(direction), np.sin(direction), 0.5 * view.ego_box[1])
         places = self._longitudinal(view, corridor, start, speed, intentions)
 
         place = places[1 : PLAN_POSES + 1]
@@ -149,7 +148,7 @@ class Expert:
     ) -> np.ndarray:
         """Return the metres of path [_STEPS + 1] of the ego's centre, 0.1 s apart, now included."""
         p = self.parameters
-        front = 0.5 * float(view.length[view.ego])
+        front = 0.5 * view.ego_box[0]
         rows, prediction, met = self._others(view, corridor, intentions)
         obstacles = self._light_obstacles(view, start, front, speed)
         reasons = ["light"] * len(obstacles)

@@ -9,6 +9,7 @@ from craft_lightning.simulation.scenarios.base import Scenario
 from craft_lightning.simulation.view import WorldView
 
 _TOUCH_MARGIN = 0.5  # metres
+_LONGEST = 12.0  # metres that any body reaches from its centre
 # How fast a gap can close beyond the speeds that are seen: m/s, and m/s2 of both together.
 _DRIFT, _SPEEDING_UP = 4.0, 30.0
 
@@ -50,20 +51,20 @@ def touching(view: WorldView, margin: float = 0.15) -> bool:
     """Whether any actor of a view is within ``margin`` metres of the ego's box (never a miss, rarely a false alarm)."""
     if len(view) < 2:
         return False
-    ego = view.ego
-    cos, sin = math.cos(view.yaw[ego]), math.sin(view.yaw[ego])
-    dx, dy = view.x - view.x[ego], view.y - view.y[ego]
-    reach_x, reach_y = 0.5 * view.length[ego] + margin, 0.5 * view.width[ego] + margin
-    near = (abs(dx * cos + dy * sin) < reach_x + 12.0) & (abs(dy * cos - dx * sin) < reach_y + 12.0)
-    near &= abs(view.z - view.z[ego]) < 3.0
-    near[ego] = False
-    for row in near.nonzero()[0]:
-        turn = float(view.yaw[row] - view.yaw[ego])
+    # Row by row: light views, which every tick asks about, hold a handful of actors.
+    x, y, z, yaw, *_, length, width = view.rows[view.ego]
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    reach_x, reach_y = 0.5 * length + margin, 0.5 * width + margin
+    for row, (other_x, other_y, other_z, other_yaw, *_, other_length, other_width) in enumerate(view.rows):
+        dx, dy = other_x - x, other_y - y
+        forward, left = abs(dx * cos + dy * sin), abs(dy * cos - dx * sin)
+        if forward >= reach_x + _LONGEST or left >= reach_y + _LONGEST or abs(other_z - z) >= 3.0 or row == view.ego:
+            continue
+        turn = other_yaw - yaw
         c, s = abs(math.cos(turn)), abs(math.sin(turn))
-        half_x = 0.5 * (view.length[row] * c + view.width[row] * s)
-        half_y = 0.5 * (view.length[row] * s + view.width[row] * c)
-        forward, left = dx[row] * cos + dy[row] * sin, dy[row] * cos - dx[row] * sin
-        if abs(forward) < reach_x + half_x and abs(left) < reach_y + half_y:
+        half_x = 0.5 * (other_length * c + other_width * s)
+        half_y = 0.5 * (other_length * s + other_width * c)
+        if forward < reach_x + half_x and left < reach_y + half_y:
             return True
     return False
 

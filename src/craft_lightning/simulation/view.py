@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,19 @@ _BICYCLES = ("crossbike", "gazelle", "diamondback", "bicycle")
 
 # The float columns of a view, in the order in which _assemble fills them.
 _COLUMNS = ("x", "y", "z", "yaw", "speed", "vx", "vy", "acceleration", "yaw_rate", "length", "width")
+_X, _Y, _YAW, _SPEED, _LENGTH, _WIDTH = 0, 1, 3, 4, 9, 10
+
+
+# What a reader's view makes of its rows when it is asked for.
+_MADE = frozenset({*_COLUMNS, "ids", "kind"})
 
 
 @dataclasses.dataclass(frozen=True)
 class WorldView:
     """The moving and standing objects of one tick, in the world frame (right-handed, metres, radians, seconds).
 
-    Rows are actors, in ascending order of actor id; positions are centres of bounding boxes.
+    Rows are actors, in ascending order of actor id; positions are centres of bounding boxes. A view that a reader made
+    turns its rows into columns when somebody asks for the first of them: most ticks look at the ego alone.
 
     Attributes:
         frame: number of the tick.
@@ -64,19 +70,42 @@ class WorldView:
     lights: dict[int, int] = dataclasses.field(default_factory=dict)
     signals: dict[str, int] = dataclasses.field(default_factory=dict)
 
+    if not TYPE_CHECKING:  # a checker shall go on to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            rows = self.__dict__.get("rows")
+            if rows is None or name not in _MADE:
+                raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+            table = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
+            self.__dict__.update(zip(_COLUMNS, table.T, strict=True))
+            self.__dict__["ids"] = np.array(self.__dict__["_ids"], np.int64)
+            self.__dict__["kind"] = np.array(self.__dict__["_kinds"], np.int64)
+            return self.__dict__[name]
+
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.rows)
+
+    @functools.cached_property
+    def rows(self) -> list[tuple[float, ...]]:
+        """The float columns of each actor, x to width in the order of the attributes above."""
+        return list(zip(*(getattr(self, name).tolist() for name in _COLUMNS), strict=True))
 
     @functools.cached_property
     def ego_pose(self) -> tuple[float, float, float]:
         """World pose (x, y, yaw) of the ego."""
-        row = self.ego
-        return float(self.x[row]), float(self.y[row]), float(self.yaw[row])
+        row = self.rows[self.ego]
+        return row[_X], row[_Y], row[_YAW]
 
     @property
     def ego_speed(self) -> float:
         """Longitudinal speed of the ego, m/s."""
-        return float(self.speed[self.ego])
+        return self.rows[self.ego][_SPEED]
+
+    @property
+    def ego_box(self) -> tuple[float, float]:
+        """Length and width of the ego, metres."""
+        row = self.rows[self.ego]
+        return row[_LENGTH], row[_WIDTH]
 
     @functools.cached_property
     def others(self) -> np.ndarray:
@@ -212,9 +241,7 @@ class ViewReader:
         fresh = wanted - self._known
         if fresh:
             self._learn({actor for actor in fresh if snapshot.has_actor(actor)})
-        present = [actor for actor in wanted if actor in self._bodies and snapshot.has_actor(actor)]
-        present.sort()
-        return self._assemble(snapshot, present, self.watch_signals & self.lights.keys())
+        return self._assemble(snapshot, sorted(wanted & self._bodies), self.watch_signals & self.lights.keys())
 
     def forget(self) -> None:
         """Drop what is known of all actors, for after a town was loaded anew."""
@@ -247,11 +274,17 @@ class ViewReader:
             self._bodies.add(actor.id)
 
     def _assemble(self, snapshot: Any, ids: list[int], signals: Any) -> WorldView:
+        """Return the view of the bodies ``ids``, in ascending order, that are in a snapshot."""
         rows: list[tuple[float, ...]] = []
         kinds: list[int] = []
-        find, known = snapshot.find, self.facts
+        present: list[int] = []
+        find, known, ego = snapshot.find, self.facts, -1
         for actor_id in ids:
             actor, facts = find(actor_id), known[actor_id]
+            if actor is None:
+                continue
+            if actor_id == self.ego_id:
+                ego = len(rows)
             pose = actor.get_transform()
             place, velocity, pull = pose.location, actor.get_velocity(), actor.get_acceleration()
             heading = -math.radians(pose.rotation.yaw)
@@ -270,22 +303,20 @@ class ViewReader:
                 )
             )
             kinds.append(facts.kind)
-        table = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
-        kind = np.array(kinds, np.int64)
-        states = {signal: int(self.lights[signal].state) for signal in signals}
-        ego = ids.index(self.ego_id) if self.ego_id in ids else -1
+            present.append(actor_id)
         if self.ego_id != -1 and ego == -1:
             raise WorldError(f"the ego vehicle (actor {self.ego_id}) is gone from the world; collect the episode again")
+        states = {signal: int(self.lights[signal].state) for signal in signals}
         view = object.__new__(WorldView)
         # The constructor of a frozen class sets one field after the other, at a third of the cost of a light read.
         view.__dict__.update(
-            zip(_COLUMNS, table.T, strict=True),
             frame=int(snapshot.frame),
             time=float(snapshot.timestamp.elapsed_seconds),
             ego=ego,
-            ids=np.array(ids, np.int64),
-            kind=kind,
             lights={self._light_ids[signal]: state for signal, state in states.items()},
             signals=states,
+            rows=rows,
+            _kinds=kinds,
+            _ids=present,
         )
         return view

@@ -14,25 +14,29 @@ from craft_lightning.simulation.view import LIGHT_GREEN, LIGHT_RED
 
 
 class Vehicle:
-    """A vehicle that remembers its last control."""
+    """A vehicle without wheels."""
 
     id = 2
-
-    def __init__(self):
-        self.control = None
 
     def get_physics_control(self):
         return SimpleNamespace(wheels=[])
 
-    def apply_control(self, control):
-        self.control = control
+
+class Wheelhouse:
+    """A session that remembers the last control of each vehicle."""
+
+    def __init__(self):
+        self.controls = {}
+
+    def control(self, actor, control):
+        self.controls[actor.id] = control
 
 
 @pytest.fixture
 def stage(lab):
     network = lab.make_network([lab.straight(0, 0, 60, 0), lab.straight(60, 0, 150, 0)], [(0, "a")])
     route = lab.make_route(lab.straight(0, 0, 120, 0))
-    return Stage(SimpleNamespace(), route, network, np.random.default_rng(0), 50.0)
+    return Stage(Wheelhouse(), route, network, np.random.default_rng(0), 50.0)
 
 
 def drive(lab, stage, lead, *others, signals=None, speed=8.0):
@@ -44,7 +48,7 @@ def drive(lab, stage, lead, *others, signals=None, speed=8.0):
     assert pilot.see()
     assert pilot.s == pytest.approx(lead[0], abs=0.01)
     pilot.drive(speed)
-    return vehicle.control
+    return stage.session.controls[vehicle.id]
 
 
 def test_pilot_accelerates_on_a_free_road_and_steers_back_to_it(lab, stage):

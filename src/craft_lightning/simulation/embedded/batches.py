@@ -38,6 +38,7 @@ class Batches:
             19: actors.set_location,
             21: lights["set_traffic_light_state"],
         }
+        self._counts = {index: len(inspect.signature(method).parameters) for index, method in self._commands.items()}
         # Ackermann, physics control, angular impulse, torque, autopilot, telemetry, console: nothing here answers them.
         self._ignored = frozenset({3, 5, 12, 13, 16, 17, 20})
 
@@ -70,7 +71,7 @@ class Batches:
             actor_id = fields[0]
             method = self._commands.get(index)
             if method is not None:
-                method(*fields[: len(inspect.signature(method).parameters)])
+                method(*fields[: self._counts[index]])
             elif index not in self._ignored:
                 return wire.command_failed(f"command {index} of a batch is not served by the embedded server")
             return wire.command_done(actor_id)

@@ -22,9 +22,8 @@ what left a branch of the world is answered by a process that never saw the requ
 _REQUEST, _REPLY, _NOTICE = 0, 1, 2
 # The largest message a client may send: OpenDRIVE files are a few megabytes.
 MAX_MESSAGE_BYTES = 256 << 20
-# What CARLA's client tells without waiting for an answer: answers wait for the next one that is waited for, since a
-# write, and waking the client for it, costs more than the method. So many are kept at most.
-UNAWAITED = frozenset({"apply_control_to_vehicle", "apply_control_to_walker"})
+# Answers to what CARLA's client tells without waiting, as the flag before the parameters says, wait for the next one
+# that is waited for: a write, and waking the client for it, costs more than most methods. So many are kept at most.
 MOST_KEPT = 32
 
 
@@ -134,7 +133,7 @@ class RpcConnection(asyncio.Protocol):
             if callable(answer):
                 number, answer = answer(number)
             self._replies.append(self._packer.pack([_REPLY, number, None, answer]))
-            self._awaited |= name not in UNAWAITED
+            self._awaited |= not params or params[0] != [True]
             return
         if isinstance(request, list) and len(request) == 3 and request[0] == _NOTICE:
             self._table.answer(str(request[1]), request[2])

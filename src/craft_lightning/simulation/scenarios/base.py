@@ -128,7 +128,7 @@ class Scenario(ABC):
             [self.story(), FiniteLife("end of life", self.stage, self.life)],
         )
         self.root = py_trees.composites.Sequence(
-            config.name, memory=True, children=[When("trigger", self.stage, self._trigger), story]
+            config.name, memory=True, children=[When("trigger", self.stage, self._set_off_now), story]
         )
 
     def prepare(self) -> None:  # noqa: B027 - many begin with an empty road
@@ -154,9 +154,7 @@ class Scenario(ABC):
         """Return the ego's control as the scenario lets it through; right-handed steer, positive to the left."""
         return throttle, steer, brake
 
-    def _trigger(self) -> bool:
-        self.triggered = self.trigger_condition()
-        self._set_off = self.stage.view.time
+    def _set_off_now(self) -> bool:
         return self.triggered
 
     @property
@@ -186,6 +184,11 @@ class Scenario(ABC):
         if self.finished or self._ticks % _TICKS_PER_STEP:
             return
         self.stage.see(view)
+        if not self.triggered:
+            # Asked here and not by the tree, which costs several times as much and has nothing else to do before.
+            if not self.trigger_condition():
+                return
+            self.triggered, self._set_off = True, view.time
         self.root.tick_once()
         lasted = round(view.time - self._set_off, 6) if self.triggered else 0.0
         if self.root.status == Status.RUNNING and lasted >= self.timeout:

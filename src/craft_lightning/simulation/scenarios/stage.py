@@ -31,6 +31,9 @@ class Spawner(Protocol):
     def try_spawn(self, blueprint: Any, transform: carla.Transform, attach_to: Any | None = None) -> Any | None:
         """Spawn an actor, None where the place is taken."""
 
+    def control(self, actor: Any, control: carla.VehicleControl) -> None:
+        """Control a vehicle from the next tick of the world on."""
+
     def destroy(self, actors: Any = None, tick: bool = True) -> None:
         """Destroy actors that this session spawned."""
 
@@ -165,6 +168,11 @@ class Track(Line):
     def __init__(self, stage: Stage, route: "Route") -> None:
         self.stage, self.route = stage, route
         self._draw(route)
+
+    @property
+    def session(self) -> Spawner:
+        """Spawns and destroys."""
+        return self.stage.session
 
     @property
     def view(self) -> WorldView:
