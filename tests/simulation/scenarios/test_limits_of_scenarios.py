@@ -21,9 +21,11 @@ class Road:
         self.world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: [car]))
 
     def try_spawn(self, blueprint, place):
-        names = "set_light_state", "set_target_velocity", "apply_control"
-        calls = {name: lambda value: None for name in names}
+        calls = {name: lambda value: None for name in ("set_light_state", "set_target_velocity")}
         return SimpleNamespace(id=2, get_physics_control=lambda: SimpleNamespace(wheels=[]), **calls)
+
+    def control(self, actor, control):
+        pass
 
     def destroy(self, actors, tick):
         pass
