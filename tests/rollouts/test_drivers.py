@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from craft_lightning.rollouts.drivers import PolicyDriver
-from craft_lightning.rollouts.loop import Running, group_count
+from craft_lightning.rollouts.loop import Running
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 from craft_lightning.testing.transitions import random_observation
 
@@ -40,7 +40,7 @@ def test_threads_are_left_to_the_worlds(waiting, threads, worlds, left):
         torch.set_num_threads(before)
 
 
-def test_a_world_decides_the_same_whoever_of_its_group_waits_beside_it():
+def test_a_world_decides_the_same_whoever_waits_beside_it():
     driver = PolicyDriver(TinyVocabularyPolicy(), 5, 0, greedy=False)
     states = random_observation(5, torch.Generator().manual_seed(1))
 
@@ -60,4 +60,3 @@ def test_a_world_decides_the_same_whoever_of_its_group_waits_beside_it():
     assert int(alone[2][2]()[1].chosen) == int(together[2][2]()[1].chosen)
     other = driver.decide(waiting_ones(1, 3))
     assert set(other) == {1, 3}
-    assert {len(set(range(first, 5, group_count(5)))) for first in range(group_count(5))} == {3, 2}

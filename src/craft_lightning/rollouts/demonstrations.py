@@ -16,7 +16,7 @@ from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.rollouts.collect import Traffic, episode_seed
 from craft_lightning.rollouts.compact import pack_sensors, stack_packed, unpack_sensors
-from craft_lightning.rollouts.loop import Keep, Running, run_episodes
+from craft_lightning.rollouts.loop import EachAlone, Keep, Running, run_episodes
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
 from craft_lightning.rollouts.visits import training_order
@@ -25,7 +25,7 @@ from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.structures import Demonstration, Observation
 
 
-class DisturbedExpertDriver:
+class DisturbedExpertDriver(EachAlone):
     """The expert drives; now and then it is pushed off its plan, so that demonstrations show recoveries.
 
     A disturbance lasts one to three decisions: the expert's plan with a lateral offset that grows along it and a scaled

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from craft_lightning.policies.base import PolicyAdapter
-from craft_lightning.rollouts.loop import Keep, Running, group_count
+from craft_lightning.rollouts.loop import EachAlone, Keep, Running, group_count
 from craft_lightning.structures import CandidateSet, Context, Observation, stack_numpy
 
 _PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
@@ -19,8 +19,8 @@ _PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
 class PolicyDriver:
     """Runs the observations of all waiting worlds through a policy as one batch.
 
-    A world always sits in the same row of a batch with one row for every world of its group (idle rows repeat a waiting
-    one), so that the numbers of one world do not depend on which others wait.
+    A world always sits in the same row of a batch of a fixed size (idle rows repeat a waiting one), so that the numbers
+    of one world do not depend on which others wait.
 
     Args:
         policy: the live policy; called under ``no_grad`` in evaluation mode.
@@ -38,9 +38,13 @@ class PolicyDriver:
         self.seed = seed
         self.greedy = greedy
 
+    def row(self, world: int) -> int:
+        """Return the row of a batch in which a world always sits: consecutive worlds share one and take turns."""
+        return world // self.groups
+
     def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
         """Return a trajectory for every waiting world; the decision kept is (context row, candidate row)."""
-        by_row = {world // self.groups: episode for world, episode in running.items()}
+        by_row = {self.row(world): episode for world, episode in running.items()}
         spare = next(iter(by_row.values()))
         layout = [by_row.get(row, spare) for row in range(self.rows)]
         observation = stack_numpy([episode.result.observation for episode in layout], Observation)
@@ -62,7 +66,7 @@ class PolicyDriver:
             candidates.trajectories = None  # a static vocabulary is kept as ids alone
         plans = trajectory.cpu().numpy()
         rows = functools.cache(functools.partial(_rows, context, candidates))
-        places = {world: world // self.groups for world in running}
+        places = {world: self.row(world) for world in running}
         return {world: ("step", plans[row], functools.partial(_row, rows, row)) for world, row in places.items()}
 
     def decide_alone(self, observation: dict[str, Any], number: int = 0, step: int = 0) -> np.ndarray:
@@ -82,7 +86,7 @@ class PolicyDriver:
         noise = np.zeros((self.rows, count))
         for world, episode in running.items():
             key = [self.seed, episode.spec.number, episode.steps, *purpose]
-            noise[world // self.groups] = np.random.default_rng(key).random(count)
+            noise[self.row(world)] = np.random.default_rng(key).random(count)
         # Idle rows keep zeros: their draw is never executed.
         return torch.from_numpy(noise)
 
@@ -98,7 +102,7 @@ def _spare_threads(worlds: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class ExpertDriver:
+class ExpertDriver(EachAlone):
     """Lets the privileged expert of each world drive."""
 
     def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:

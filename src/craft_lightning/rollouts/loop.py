@@ -1,14 +1,14 @@
-"""The episode loop: worlds that drive step together, worlds that reset join when they are ready."""
+"""The episode loop: worlds that wait for a decision get it together, worlds that reset join when they are ready."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeAlias
 
 from craft_lightning.errors import WorldError
 from craft_lightning.rollouts.pool import WorldPool
 
 GROUPS = 2
-"""Groups of worlds in flight; more would make the policy's batches smaller and gain no overlap."""
+"""Batches in flight; more would make them smaller and gain no overlap."""
 
 Keep: TypeAlias = Callable[[], Any] | None
 """Makes the decision that ``Source.stepped`` gets; called when the worlds are driving already. None keeps nothing."""
@@ -44,29 +44,48 @@ class Source(Protocol):
 
 
 class Driver(Protocol):
-    """Who decides."""
+    """Who decides.
+
+    Attributes:
+        rows: for how many worlds it decides at once.
+
+    """
+
+    rows: int
+
+    def row(self, world: int) -> int:
+        """Return the row of a batch in which a world always sits."""
 
     def decide(self, running: dict[int, Running]) -> dict[int, tuple[str, Any, Keep]]:
-        """Return world -> (command, payload, what makes the decision kept) for all waiting worlds of one group."""
+        """Return world -> (command, payload, what makes the decision kept) for waiting worlds, each of another row."""
+
+
+class EachAlone:
+    """Drivers for whom no world waits for another."""
+
+    rows = 1
+
+    def row(self, world: int) -> int:
+        """Return the only row."""
+        del world
+        return 0
 
 
 def group_count(worlds: int) -> int:
-    """Return how many groups so many worlds drive in; world i is row i // groups of group i % groups."""
+    """Return how many batches so many worlds make; a batch has a row for that many worlds, see ``Driver.row``."""
     return min(worlds, GROUPS)
 
 
 def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
     """Run episodes in all worlds until every world has done its share.
 
-    Worlds drive in two groups: while the policy decides for one, the other's worlds step, so that neither waits for the
-    other. Within a group there is a barrier a decision; a world that resets misses rounds of its group until it is
-    ready. What an episode contains does not depend on that timing: drivers place a world in its own row of a batch of
-    fixed size, and seeds belong to rollout numbers.
+    While the policy decides for some worlds the others step, so that neither waits for the other; a world that resets
+    joins when it is ready. What an episode contains does not depend on that timing: a world has its own row in batches
+    of a fixed size, and seeds belong to rollout numbers.
     """
     running: dict[int, Running] = {}
-    stepping: set[int] = set()  # driving worlds that have not answered yet
-    count = group_count(pool.size)
-    groups = [range(first, pool.size, count) for first in range(count)]
+    waiting: dict[int, Running] = {}  # for a decision, the longest first
+    stepping: set[int] = set()
 
     def begin(world: int, spec: Any | None) -> None:
         running.pop(world, None)
@@ -77,14 +96,9 @@ def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
     for world in range(pool.size):
         begin(world, source.next_episode(world))
     while running:
-        for group in groups:
-            if stepping.isdisjoint(group):
-                waiting = {
-                    world: running[world] for world in group if world in running and running[world].result is not None
-                }
-                if waiting:
-                    _drive(pool, driver, waiting)
-                    stepping.update(waiting)
+        while batch := next_batch(waiting, stepping, driver):
+            _drive(pool, driver, {world: waiting.pop(world) for world in batch})
+            stepping.update(batch)
         for world, answer in pool.wait().items():
             stepping.discard(world)
             episode = running[world]
@@ -100,11 +114,26 @@ def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
                 source.finished(world, episode.spec, answer)
             if answer.done or not goes_on:
                 begin(world, source.next_episode(world))
+            else:
+                waiting[world] = episode
 
 
-def _drive(pool: WorldPool, driver: Driver, waiting: dict[int, Running]) -> None:
-    orders = driver.decide(waiting)
+def next_batch(waiting: Collection[int], stepping: Collection[int], driver: Driver) -> list[int]:
+    """Return the worlds to decide for now: the longest waiting of each row, once no row is left to wait for.
+
+    A row whose world steps is waited for, since a batch costs nearly the same with a row more; but not where that would
+    leave the processor with too few worlds.
+    """
+    chosen: dict[int, int] = {}
+    for world in waiting:
+        chosen.setdefault(driver.row(world), world)
+    full = len(chosen) == driver.rows or all(driver.row(world) in chosen for world in stepping)
+    return sorted(chosen.values()) if full or len(stepping) < GROUPS else []
+
+
+def _drive(pool: WorldPool, driver: Driver, batch: dict[int, Running]) -> None:
+    orders = driver.decide(batch)
     for world, (command, payload, _) in orders.items():
         pool.submit(world, command, payload)
     for world, (_, _, keep) in orders.items():
-        waiting[world].decision = None if keep is None else keep()
+        batch[world].decision = None if keep is None else keep()
