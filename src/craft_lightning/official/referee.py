@@ -38,7 +38,7 @@ class Referee:
         self.criteria = Criteria(place.grid, driver.route, driver.lines, place.zones, parameters, place.lanes)
         self._world, self._town = world, place.town.name
         self._reader = ViewReader(world, ego)
-        self._background = BackgroundSpeed(world)
+        self._background = BackgroundSpeed()
         self._roles: dict[int, str] = {}
         blueprint = world.get_blueprint_library().find("sensor.other.collision")
         self._sensor = CollisionSensor(world.spawn_actor(blueprint, carla.Transform(), attach_to=ego))
@@ -54,7 +54,8 @@ class Referee:
             self._background.watch(actor for actor, role in self._roles.items() if role == "background")
         self._reader.watch_signals = self.criteria.lights.near(self.criteria.progress.s)
         view = self._reader.read_light()
-        self.criteria.tick(view, self._sensor.take(view.frame), False, self._background.mean())
+        pace = self._background.mean(self._world.get_snapshot())
+        self.criteria.tick(view, self._sensor.take(view.frame), False, pace)
 
     def close(self) -> dict[str, Any]:
         """Take the sensor away and return the fields of a ``RouteRecord``, with the incidents in order."""

@@ -71,13 +71,14 @@ class FilmingSession(Session):
     """A session that tells a camera operator about every tick."""
 
     operator: "Operator | None" = None
+    at_once = 1  # a tick is filmed before the next one
 
-    def tick(self) -> int:
-        """Advance the world by one tick and film it."""
-        frame = super().tick()
+    def ticks(self, count: int) -> list[Any]:
+        """Advance the world by a tick and film it."""
+        found = super().ticks(count)
         if self.operator is not None:
-            self.operator.ticked(frame)
-        return frame
+            self.operator.ticked(int(found[-1].frame))
+        return found
 
 
 class Operator:

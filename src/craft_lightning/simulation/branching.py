@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import carla
 import numpy as np
@@ -207,7 +207,7 @@ class _Recorder:
         self._ticks = 0
         self._note(episode.view)
 
-    def __call__(self, view: WorldView, happened: np.ndarray) -> None:
+    def __call__(self, view: WorldView, happened: np.ndarray, snapshot: Any) -> None:
         """Take one tick."""
         if self._ticks % _TICKS_PER_POSE:
             self.flags[-1] |= happened
@@ -216,13 +216,13 @@ class _Recorder:
         self._ticks += 1
         # An episode may end between two poses; its last moment then stands for the second one.
         if self._ticks % _TICKS_PER_POSE == 0 or self.episode.criteria.status:
-            self._note(view)
+            self._note(view, snapshot)
 
-    def _note(self, view: WorldView) -> None:
+    def _note(self, view: WorldView, snapshot: Any = None) -> None:
         self.ego.append((*view.ego_pose, view.ego_speed))
         if self.ids is not None:
             # Read apart from what the episode sees, which is to see the same with and without a recorder.
-            self.others.append(poses_of(self.episode.reader.read(), self.ids))
+            self.others.append(poses_of(self.episode.reader.read(snapshot), self.ids))
 
 
 def poses_of(view: WorldView, ids: np.ndarray) -> np.ndarray:

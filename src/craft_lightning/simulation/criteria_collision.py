@@ -51,6 +51,7 @@ class CollisionSensor:
 
     def __init__(self, actor: Any) -> None:
         self.since = 0
+        self._early: list[Contact] = []  # of ticks that nobody has asked about yet
         self._queue: queue.SimpleQueue[Contact] = queue.SimpleQueue()
         self.actor = actor
         actor.listen(self._listen)
@@ -80,23 +81,25 @@ class CollisionSensor:
         ``wait`` so that it is credited to its own tick.
 
         Args:
-            frame: the newest tick.
+            frame: the tick; those of later ones are kept.
             wait: seconds to wait for a contact of this very tick.
 
         """
-        if wait <= 0.0 and self._queue.empty():  # nearly always
+        if wait <= 0.0 and self._queue.empty() and not self._early:  # nearly always
             return []
-        taken: list[Contact] = []
+        arrived = self._early
         deadline = time.monotonic() + wait
         while True:
             try:
                 remaining = deadline - time.monotonic()
-                here = any(contact.frame >= frame for contact in taken)
-                contact = self._queue.get_nowait() if here or remaining <= 0 else self._queue.get(timeout=remaining)
+                here = any(contact.frame >= frame for contact in arrived)
+                arrived.append(
+                    self._queue.get_nowait() if here or remaining <= 0 else self._queue.get(timeout=remaining)
+                )
             except queue.Empty:
-                return taken
-            if contact.frame >= self.since:
-                taken.append(contact)
+                break
+        self._early = [contact for contact in arrived if contact.frame > frame]
+        return [contact for contact in arrived if self.since <= contact.frame <= frame]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,25 +89,20 @@ class MinimumSpeed:
 class BackgroundSpeed:
     """Mean speed of the background vehicles of a tick, read from the client's snapshot.
 
-    Args:
-        world: the ``carla.World``.
-
     Attributes:
         vehicles: ids of the vehicles that are neither the ego nor a scenario's.
 
     """
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
+    def __init__(self) -> None:
         self.vehicles: list[int] = []
 
     def watch(self, vehicles: Iterable[int]) -> None:
         """Take the vehicles that there are now; call it whenever the whole world was read."""
         self.vehicles = sorted(int(actor) for actor in vehicles)
 
-    def mean(self) -> float | None:
-        """Return the mean speed in the newest tick, m/s; None without any vehicle."""
-        snapshot = self.world.get_snapshot()
+    def mean(self, snapshot: Any) -> float | None:
+        """Return the mean speed in a ``carla.WorldSnapshot``, m/s; None without any vehicle."""
         total, count = 0.0, 0
         for actor_id in self.vehicles:
             actor = snapshot.find(actor_id)

@@ -8,7 +8,7 @@ import numpy as np
 
 from craft_lightning.control import Tracker, TrackerParameters
 from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
-from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.errors import CraftError
 from craft_lightning.frames import steer_to_carla
 from craft_lightning.rig import Rig
 from craft_lightning.simulation.criteria import Criteria
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from craft_lightning.roads.towns import Town
 
 _TICKS_PER_CONTROL = round(TRACKER_SECONDS / TICK_SECONDS)
-Watcher = Callable[[WorldView, np.ndarray], None]
-"""Sees every tick of a decision: its view, and [len(EVENTS)] bool what happened in it."""
+Watcher = Callable[[WorldView, np.ndarray, Any], None]
+"""Sees every tick of a decision: its view, [len(EVENTS)] bool what happened in it, and its ``carla.WorldSnapshot``."""
 
 _CONTACT_WAIT = 0.02  # seconds that a touching ego waits for its sensor's message
 
@@ -161,8 +161,8 @@ class RouteEpisode:
         self._zones = [zone for zone in place.zones if not (spec.ignore_stop_sign_at_origin and zone.holds_origin())]
         table = place.lanes if parameters.leaderboard else None
         self.criteria = Criteria(place.grid, route, lines, self._zones, parameters, table)
-        self._background = BackgroundSpeed(session.world) if parameters.min_speed_checkpoints else None
-        self._recorder = MotionRecorder(session.world, int(self._ego.id)) if spec.record_motion else None
+        self._background = BackgroundSpeed() if parameters.min_speed_checkpoints else None
+        self._recorder = MotionRecorder(int(self._ego.id)) if spec.record_motion else None
         self._tracker.reset()
         self._steer, self._done, self._plan = 0.0, False, None
         self._eyes = RigReader(session, self._ego, self.rig, self.options.ticks_per_decision)
@@ -213,7 +213,7 @@ class RouteEpisode:
 
         Args:
             trajectory: as in ``step``; None goes on tracking the plan of the decision before.
-            watch: called with the view of every tick and what happened in it.
+            watch: sees every tick.
 
         Returns:
             [len(EVENTS)] bool, what happened.
@@ -226,38 +226,49 @@ class RouteEpisode:
         if trajectory is not None:
             self._tracker.plan(trajectory, self.view.ego_pose)
         flags = np.zeros(len(EVENTS), bool)
-        view, ticks = self.view, self.options.ticks_per_decision
-        for tick in range(ticks):
+        view, ticks, tick = self.view, self.options.ticks_per_decision, 0
+        while tick < ticks and not self.criteria.status:
             if tick % _TICKS_PER_CONTROL == 0:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
                 self._control(throttle, self._steer, brake)
-            frame = self.session.tick()
-            if tick == ticks - 1:
-                view = self.reader.read()
-            else:
-                self.reader.watch = self._lookout.watched((tick + 1) * TICK_SECONDS, self._scenarios)
-                view = self.reader.read_light()
-            self._check_frame(view, frame)
-            self._play(view)
-            contacts = self._sensor.take(frame, _CONTACT_WAIT if touching(view) else 0.0)
-            background = self._background.mean() if self._background is not None else None
-            self.criteria.wrong_way_permitted = self._wrong_way_permitted()
-            happened = self.criteria.tick(view, contacts, self._clear, background)
-            flags |= happened
-            if self._recorder is not None:
-                self._recorder.tick()
-            if watch is not None:
-                watch(view, happened)
-            if self.criteria.status:
-                view = self.reader.read()
-                self._conclude()
-                break
+            for snapshot in self.session.ticks(self._ticks_at_once(tick, ticks)):
+                tick += 1
+                if tick == ticks:
+                    view = self.reader.read(snapshot)
+                else:
+                    self.reader.watch = self._lookout.watched(tick * TICK_SECONDS, self._scenarios)
+                    view = self.reader.read_light(snapshot)
+                happened = self._take(view, snapshot)
+                flags |= happened
+                if watch is not None:
+                    watch(view, happened, snapshot)
+                if self.criteria.status:
+                    view = self.reader.read(snapshot)
+                    self._conclude()
+                    break
         self.view = view
         self._look()
         self._clear_the_way()
         self._done = bool(self.criteria.status)
         self._plan = None
         return flags
+
+    def _ticks_at_once(self, tick: int, ticks: int) -> int:
+        """Return how many ticks pass, from ``tick`` of a decision on, before the ego or a scenario acts again."""
+        if any(scenario.due for scenario in self._scenarios):
+            return 1
+        return min(_TICKS_PER_CONTROL - tick % _TICKS_PER_CONTROL, ticks - tick, self.session.at_once)
+
+    def _take(self, view: WorldView, snapshot: Any) -> np.ndarray:
+        """Let scenarios and criteria see a tick; returns what happened in it, as ``execute``."""
+        self._play(view)
+        contacts = self._sensor.take(view.frame, _CONTACT_WAIT if touching(view) else 0.0)
+        background = self._background.mean(snapshot) if self._background is not None else None
+        self.criteria.wrong_way_permitted = self._wrong_way_permitted()
+        happened = self.criteria.tick(view, contacts, self._clear, background)
+        if self._recorder is not None:
+            self._recorder.tick(snapshot)
+        return happened
 
     def _require_running(self) -> None:
         if self._done or self.spec is None:
@@ -344,12 +355,6 @@ class RouteEpisode:
     def intentions(self) -> dict[int, Intention]:
         """Return where the vehicles of the scenarios will go, by actor id."""
         return {actor: one for scenario in self._scenarios for actor, one in scenario.intentions().items()}
-
-    def _check_frame(self, view: WorldView, frame: int) -> None:
-        if view.frame < frame:
-            raise WorldError(
-                f"the snapshot of frame {frame} is missing (newest: {view.frame}); collect the episode again"
-            )
 
     def _look(self) -> None:
         """Prepare the light reads until the next full one."""

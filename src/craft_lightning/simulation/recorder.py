@@ -19,18 +19,17 @@ class MotionRecorder:
     """Keeps what the client's snapshots say about the ego.
 
     Args:
-        world: the ``carla.World``.
         actor_id: the ego.
 
     """
 
-    def __init__(self, world: Any, actor_id: int) -> None:
-        self.world, self.actor_id = world, actor_id
+    def __init__(self, actor_id: int) -> None:
+        self.actor_id = actor_id
         self._rows: list[tuple[float, ...]] = []
 
-    def tick(self) -> None:
-        """Take the newest tick."""
-        actor = self.world.get_snapshot().find(self.actor_id)
+    def tick(self, snapshot: Any) -> None:
+        """Take the ``carla.WorldSnapshot`` of the next tick."""
+        actor = snapshot.find(self.actor_id)
         if actor is None:
             return
         pull, turn, pose = actor.get_acceleration(), actor.get_angular_velocity(), actor.get_transform()

@@ -172,12 +172,27 @@ class Session:
         if orders or tick:
             self.client.apply_batch(orders, tick)
 
+    @property
+    def at_once(self) -> int:
+        """Ticks that ``ticks`` asks for before the first of them has happened."""
+        return 1 if self.traffic_manager is not None else 2
+
     def tick(self) -> int:
-        """Carry out the orders, advance the world by one tick and return its frame number.
+        """Carry out the orders, advance the world by one tick and return its frame number; errors as of ``ticks``."""
+        return int(self.ticks(1)[0].frame)
+
+    def ticks(self, count: int) -> list[Any]:
+        """Carry out the orders, advance the world by ``count`` ticks and return their ``carla.WorldSnapshot``s.
 
         Orders and tick are one message that the client does not wait for; what it waits for is the snapshot. That costs
-        a good deal less than ``World.tick`` and one call a control. A server that dies while this waits can abort the
-        process, and one that freezes can outlast the timeout: a supervisor outside must watch.
+        a good deal less than ``World.tick`` and one call a control, and two ticks at once cost a quarter less each, as
+        both processes wake half as often. What actors themselves say (what lights show) is then of the last tick.
+
+        A server that dies while this waits can abort the process, and one that freezes can outlast the timeout: a
+        supervisor outside must watch.
+
+        Args:
+            count: 1 to ``at_once``.
 
         Raises:
             WorldError: the server answered with an error or not in time.
@@ -185,17 +200,21 @@ class Session:
         """
         self.ticking_since = time.monotonic()
         try:
-            if self.traffic_manager is not None:  # only the client's own tick takes it along
-                self._send_orders(False)
-                return int(self.world.tick(self._timeout))
             while not self._snapshots.empty():
                 self._snapshots.get()
+            if self.traffic_manager is not None:  # only the client's own tick takes it along
+                self._send_orders(False)
+                self.world.tick(self._timeout)
+                return [self.world.get_snapshot()]
             before = self.world.get_snapshot().frame
-            self._send_orders(True)
-            while True:
-                frame = int(self._await_snapshot().frame)
-                if frame > before:  # whoever subscribes is told of the present frame first
-                    return frame
+            for _ in range(count):
+                self._send_orders(True)
+            found: list[Any] = []
+            while len(found) < count:
+                snapshot = self._await_snapshot()
+                if snapshot.frame > before:  # whoever subscribes is told of the present frame first
+                    found.append(snapshot)
+            return found
         except RuntimeError as error:
             raise WorldError(
                 f"the CARLA server at {self.host}:{self.port} stopped ticking ({_one_line(error)}); "

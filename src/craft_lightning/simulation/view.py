@@ -224,19 +224,20 @@ class ViewReader:
         self._boxes: dict[str, Any] = {}  # boxes of vehicles and walkers by type: asking is a remote call
         self._known: set[int] = set()
         self._bodies: set[int] = set()
+        self._shown: dict[str, int] = {}  # what each light was seen to show last
 
-    def read(self) -> WorldView:
-        """Read everything of the newest tick."""
-        snapshot = self.world.get_snapshot()
+    def read(self, snapshot: Any = None) -> WorldView:
+        """Read everything of a ``carla.WorldSnapshot``, of the newest tick where none is given."""
+        snapshot = snapshot or self.world.get_snapshot()
         present = {actor.id for actor in snapshot}
         fresh = present - self._known
         if fresh:
             self._learn(fresh)
         return self._assemble(snapshot, sorted(present & self._bodies), self.lights)
 
-    def read_light(self) -> WorldView:
-        """Read the ego and the watched actors and signals of the newest tick."""
-        snapshot = self.world.get_snapshot()
+    def read_light(self, snapshot: Any = None) -> WorldView:
+        """Read the ego and the watched actors and signals of a snapshot, of the newest tick where none is given."""
+        snapshot = snapshot or self.world.get_snapshot()
         wanted = {self.ego_id, *self.watch} - {-1}
         fresh = wanted - self._known
         if fresh:
@@ -245,7 +246,7 @@ class ViewReader:
 
     def forget(self) -> None:
         """Drop what is known of all actors, for after a town was loaded anew."""
-        for table in (self.facts, self.lights, self._light_ids):
+        for table in (self.facts, self.lights, self._light_ids, self._shown):
             table.clear()
         self._known.clear()
         self._bodies.clear()
@@ -272,6 +273,20 @@ class ViewReader:
                 kind, type_id, 2.0 * box.extent.x, 2.0 * box.extent.y, box.location.x, -box.location.y
             )
             self._bodies.add(actor.id)
+
+    def _states(self, snapshot: Any, signals: Any) -> dict[str, int]:
+        """Return what lights showed in a snapshot, though a light itself only tells what it shows in the newest one."""
+        states = {signal: int(self.lights[signal].state) for signal in signals}
+        changed = [signal for signal, state in states.items() if self._shown.get(signal, state) != state]
+        if changed:
+            since = self.world.get_snapshot().timestamp.elapsed_seconds - snapshot.timestamp.elapsed_seconds
+            # Half a tick of slack: a change in the very snapshot took place ``since`` ago.
+            since -= 0.5 * snapshot.timestamp.delta_seconds
+            for signal in changed:
+                if self.lights[signal].get_elapsed_time() < since:
+                    states[signal] = self._shown[signal]
+        self._shown.update(states)
+        return states
 
     def _assemble(self, snapshot: Any, ids: list[int], signals: Any) -> WorldView:
         """Return the view of the bodies ``ids``, in ascending order, that are in a snapshot."""
@@ -306,7 +321,7 @@ class ViewReader:
             present.append(actor_id)
         if self.ego_id != -1 and ego == -1:
             raise WorldError(f"the ego vehicle (actor {self.ego_id}) is gone from the world; collect the episode again")
-        states = {signal: int(self.lights[signal].state) for signal in signals}
+        states = self._states(snapshot, signals)
         view = object.__new__(WorldView)
         # The constructor of a frozen class sets one field after the other, at a third of the cost of a light read.
         view.__dict__.update(

@@ -67,3 +67,14 @@ def test_sensor_waits_for_the_message_of_its_own_frame():
     late.join()
     assert [found.frame for found in taken] == [4, 5]
     assert taken[0].impulse == pytest.approx(5.0)
+
+
+def test_contacts_of_later_ticks_wait_until_they_are_asked_about():
+    """Two ticks may have passed before the first of them is judged."""
+    session = FakeSession()
+    sensor = CollisionSensor.attach(session, None)
+    for frame in (5, 6, 6):
+        session.callback(event(frame))
+    assert [found.frame for found in sensor.take(5)] == [5]
+    assert [found.frame for found in sensor.take(6)] == [6, 6]
+    assert sensor.take(7) == []

@@ -50,6 +50,40 @@ def test_equal_specifications_give_equal_episodes(run_script, live_server):
     assert first[0] != other[0]
 
 
+def test_ticks_asked_for_at_once_are_judged_one_by_one(run_script, live_server):
+    """The same drive, through lights and into what comes, whether the next tick waits for the one before or not."""
+    script = """
+        import hashlib
+        from craft_lightning.simulation.session import Session
+        class Patient(Session):
+            at_once = 1
+        def drive(kind):
+            with kind("127.0.0.1", PORT, TOWN, timeout=10.0) as session:
+                asked, ticks = [], session.ticks
+                session.ticks = lambda count: asked.append(count) or ticks(count)
+                episode = RouteEpisode(session, TOWN)
+                answers = []
+                for number, route in enumerate(read_routes(suite_path("craftville_eval"))[:4]):
+                    spec = EpisodeSpec(route, seed=number, vehicles=30, walkers=10, record_motion=True)
+                    results = blind(episode, spec, decisions=60)
+                    made = hashlib.sha256()
+                    for result in results:
+                        for value in (*result.observation.values(), *result.scene.values(), result.events):
+                            made.update(np.ascontiguousarray(value).tobytes())
+                    incidents = [(one.kind, one.time, one.actor) for result in results for one in result.incidents]
+                    motion = None if results[-1].motion is None else len(results[-1].motion)
+                    answers.append([made.hexdigest(), results[-1].record, incidents, motion])
+            return answers, max(asked)
+        from craft_lightning.roads.routes import read_routes
+        from craft_lightning.roads.towns import suite_path
+        print(json.dumps([drive(Session), drive(Patient)]))
+    """
+    (together, most), (alone, least) = run_script(script, live_server.port)
+    assert (most, least) == (2, 1)
+    assert together == alone
+    assert any(incidents for _, _, incidents, _ in together), "somebody was hit, or a light was run"
+
+
 def test_running_into_a_parked_car(run_script, live_server):
     answer = run_script(
         """

@@ -95,3 +95,30 @@ def test_settings_and_actors_are_given_back(run_script, live_server):
     assert (answer["bodies"], answer["left"]) == (0, 0)
     assert answer["taken"]
     assert "vehicle.flying.carpet" in answer["unknown"]
+
+
+def test_controls_travel_with_the_tick(run_script, live_server):
+    """The last control before a tick holds from that tick on, until another one; who is gone is controlled no more."""
+    answer = run_script(
+        """
+        with open_session() as session:
+            points = session.world.get_map().get_spawn_points()
+            car, other = (session.spawn(session.blueprint("vehicle.*"), points[place]) for place in (0, 20))
+            session.tick()
+            session.control(car, carla.VehicleControl(brake=1.0))
+            session.control(car, carla.VehicleControl(throttle=0.7))
+            session.control(other, carla.VehicleControl(throttle=0.7))
+            session.destroy([other], tick=False)
+            frames = [session.tick() for _ in range(20)]
+            driven = [car.get_control().throttle, car.get_velocity().length()]
+            session.control(car, carla.VehicleControl(brake=1.0))
+            session.settle()
+            frames += [session.tick() for _ in range(40)]
+            print(json.dumps({"frames": frames, "driven": driven, "stands": car.get_velocity().length()}))
+        """,
+        live_server.port,
+    )
+    first = answer["frames"][0]
+    assert answer["frames"] == list(range(first, first + 60))
+    assert answer["driven"] == [pytest.approx(0.7), pytest.approx(2.5, abs=1.5)]
+    assert answer["stands"] == 0.0

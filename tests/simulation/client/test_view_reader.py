@@ -158,3 +158,35 @@ def test_a_missing_ego_is_a_world_error():
 def test_corners_go_round():
     corners = box_corners(np.zeros(1), np.zeros(1), np.array([math.pi / 2]), np.array([4.0]), np.array([2.0]))
     np.testing.assert_allclose(corners[0], [[-1, 2], [1, 2], [1, -2], [-1, -2]], atol=1e-12)
+
+
+class Passing(FakeWorld):
+    """A world of ticks of 0.05 s that counts on while a reader looks back."""
+
+    time = 0.0
+
+    def snapshot(self, time):
+        found = super().get_snapshot()
+        found.timestamp = SimpleNamespace(elapsed_seconds=time, delta_seconds=0.05)
+        return found
+
+    def get_snapshot(self):
+        return self.snapshot(self.time)
+
+
+@pytest.mark.parametrize(
+    ("changed", "seen"),
+    [(0.95, [2, 2, 2]), (1.0, [2, 2, 2]), (1.05, [0, 2, 2]), (1.1, [0, 0, 2]), (None, [0, 0, 0])],
+    ids=["before", "in the first", "in the second", "in the newest", "never"],
+)
+def test_lights_show_what_they_showed_in_the_snapshot_that_is_read(changed, seen):
+    """A light only tells what it shows now and for how long."""
+    light = FakeActor(1, "traffic.traffic_light")
+    world = Passing(light)
+    reader = ViewReader(world)
+    reader.read()
+    world.time = 1.1  # three ticks have passed when the first of them is read
+    if changed is not None:
+        light.state = 2
+    light.get_elapsed_time = lambda: 99.0 if changed is None else 1.1 - changed
+    assert [reader.read(world.snapshot(time)).signals["signal1"] for time in (1.0, 1.05, 1.1)] == seen
