@@ -52,8 +52,8 @@ with EmbeddedServer("craftville") as server:
 
     def ticks():
         with branching.moment():
-            for _ in range(count // 4 * 10 * decisions):
-                session.tick()
+            for _ in range(count // 4 * 5 * decisions):
+                session.ticks(2)
 
     arms = {"branches": (branches, count), "ticks": (ticks, count // 4)}
     arms["empty"] = (empty, count)

@@ -4,6 +4,7 @@ Beside the rate stands the processor time a decision costs in every kind of proc
 remains comparable on a machine that others use.
 """
 
+import dataclasses
 import statistics
 import time
 
@@ -11,6 +12,7 @@ import psutil
 import torch
 
 from benchmarks.table import Row
+from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.policies.checkpoint import load_policy
 from craft_lightning.roads.towns import load_town
 from craft_lightning.rollouts.collect import Traffic, collect
@@ -20,6 +22,14 @@ from craft_lightning.rollouts.worker import WorldOptions
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 
 KINDS = ("server", "worker", "parent")
+
+
+@dataclasses.dataclass
+class Measured:
+    """Decisions a second, run by run, and the milliseconds of processor time of a decision in each kind of process."""
+
+    rates: list[float]
+    cost: dict[str, float]
 
 
 def spent(pool: WorldPool) -> dict[str, float]:
@@ -33,36 +43,42 @@ def spent(pool: WorldPool) -> dict[str, float]:
     return {kind: sum(one.user + one.system for one in found) for kind, found in times.items()}
 
 
-def run(quick: bool) -> list[Row]:
-    """Collect with the shipped policy and, side by side, with a policy that costs nothing."""
+def measure(worlds: int, policies: dict[str, PolicyAdapter], decisions: int, repeats: int) -> dict[str, Measured]:
+    """Return the decisions a second of every policy in so many worlds, in turns, and what they cost."""
     routes, _ = load_suites(load_town("craftville"), "", "", 20, 8, 0)
-    decisions, repeats = (128, 1) if quick else (512, 3)
-    policies = {"tiny policy": TinyVocabularyPolicy(), "vocabulary_craftville": load_policy("vocabulary_craftville")}
-    rates: dict[str, list[float]] = {name: [] for name in policies}
-    costs: dict[str, dict[str, float]] = {name: dict.fromkeys(KINDS, 0.0) for name in policies}
-    torch.set_num_threads(2)
-    with WorldPool(4, WorldOptions("craftville")) as pool:
-        collect(policies["tiny policy"], pool, routes, Traffic(), 64, 0, 0)  # warm up
+    found = {name: Measured([], dict.fromkeys(KINDS, 0.0)) for name in policies}
+    with WorldPool(worlds, WorldOptions("craftville")) as pool:
+        collect(TinyVocabularyPolicy(), pool, routes, Traffic(), 16 * worlds, 0, 0)  # warm up
         for iteration in range(repeats):
             for name, policy in policies.items():
                 before, started = spent(pool), time.perf_counter()
                 collect(policy, pool, routes, Traffic(), decisions, iteration, 0)
-                rates[name].append(decisions / (time.perf_counter() - started))
+                found[name].rates.append(decisions / (time.perf_counter() - started))
                 for kind, seconds in spent(pool).items():
-                    costs[name][kind] += 1000.0 * (seconds - before[kind]) / (decisions * repeats)
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    reference = median["tiny policy"]
+                    found[name].cost[kind] += 1000.0 * (seconds - before[kind]) / (decisions * repeats)
+    return found
+
+
+def run(quick: bool) -> list[Row]:
+    """Collect with the shipped policy and, side by side, with a policy that costs nothing."""
+    decisions, repeats = (120, 1) if quick else (480, 3)
+    shipped = {"vocabulary_craftville": load_policy("vocabulary_craftville")}
+    torch.set_num_threads(2)
+    four = measure(4, {"tiny policy": TinyVocabularyPolicy(), **shipped}, decisions, repeats)
+    six = measure(6, shipped, decisions, repeats)
+    reference = statistics.median(four["tiny policy"].rates)
     rows = [
         Row(
-            f"collection, 4 worlds, 20 vehicles, {name}",
-            value,
+            f"collection, {worlds} worlds, 20 vehicles, {name}",
+            statistics.median(measured.rates),
             "decisions/s",
-            "same worlds, tiny policy",
-            value / reference,
+            "4 worlds, tiny policy",
+            statistics.median(measured.rates) / reference,
         )
-        for name, value in median.items()
+        for worlds, found in ((4, four), (6, six))
+        for name, measured in found.items()
     ]
-    cost = costs["vocabulary_craftville"]
+    cost = four["vocabulary_craftville"].cost
     total = sum(cost.values())
     rows += [
         Row(f"... processor time of a decision, {kind}", milliseconds, "ms", "all processes", milliseconds / total)
