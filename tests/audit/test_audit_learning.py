@@ -123,6 +123,11 @@ def test_an_unknown_recipe_ends_in_a_sentence(recipe, capsys):
     assert "did you mean craft_vocabulary" in capsys.readouterr().err
 
 
+def test_fewer_than_no_routes_are_refused(capsys):
+    assert main(["audit-learning", "--config", "craft_vocabulary", "--routes", "-1"]) == 2
+    assert "--routes is -1; give 0" in capsys.readouterr().err
+
+
 def test_a_recipe_that_imitates_is_refused(monkeypatch):
     shown = random_observation(4, torch.Generator().manual_seed(0))
     batch = Demonstration(observation=shown, trajectory=torch.zeros(4, 40, 3), batch_size=[4])

@@ -125,6 +125,10 @@ def test_a_package_of_ones_own_passes_its_test_and_its_recipe_trains(tmp_path, m
         (["class", "--family", "vocabulary"], "NAME is 'class'"),
         (["None", "--family", "vocabulary"], "NAME is 'None'"),
         (["9lives", "--family", "vocabulary"], "NAME is '9lives'"),
+        (
+            ["Torch", "--family", "vocabulary"],
+            "NAME 'Torch' makes the package 'torch', which would hide the installed one",
+        ),
         (["Mine", "--family", "vocabulry"], "--family is 'vocabulry'; did you mean vocabulary?"),
         (["Mine", "--family", "zzz"], "families are: hierarchical"),
         (["Mine"], "--family"),

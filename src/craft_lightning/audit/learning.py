@@ -102,6 +102,8 @@ def audit_learning(configs: Sequence[str], overrides: Sequence[str] = (), routes
     """
     from craft_lightning.cli import build
 
+    if routes < 0:
+        raise CraftError(f"--routes is {routes}; give 0 (to drive none) or more")
     words = [word for config in configs for word in ("--config", config)]
     quiet = {"logger": "false", "enable_checkpointing": "false", "enable_progress_bar": "false", "max_epochs": "1"}
     words += [f"--trainer.{name}={value}" for name, value in quiet.items()]

@@ -5,6 +5,7 @@ import difflib
 import keyword
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -87,6 +88,11 @@ def new_adapter(name: str, family: str, directory: Path | None = None) -> Writte
             root / "tests" / f"test_{stem}.py": "test.py.j2",
             root / "pyproject.toml": "pyproject.toml.j2",
         }
+    if not inside and find_spec(module) is not None and not any(path.exists() for path in plan):
+        raise CraftError(
+            f"NAME '{name}' makes the package '{module}', which would hide the installed one of that name; "
+            "choose another NAME"
+        )
     _write({path: _render(template, words) for path, template in plan.items()})
     recipe = f"craft_{stem}" if inside else f"craft_{stem}.yaml"
     test = f"pytest {'tests/adapters' if inside else 'tests'}/test_{stem}.py"
