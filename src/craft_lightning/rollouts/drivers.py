@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from craft_lightning.policies.base import PolicyAdapter
-from craft_lightning.rollouts.loop import EachAlone, Keep, Running, group_count
+from craft_lightning.rollouts.loop import GROUPS, EachAlone, Keep, Running
 from craft_lightning.structures import CandidateSet, Context, Observation, stack_numpy
 
 _PROPOSING = (1,)  # tells the noise of a proposal from the noise of the choice
@@ -33,7 +33,7 @@ class PolicyDriver:
     def __init__(self, policy: PolicyAdapter, worlds: int, seed: int, greedy: bool) -> None:
         self.policy = policy
         self.worlds = worlds
-        self.groups = group_count(worlds)
+        self.groups = min(worlds, GROUPS)
         self.rows = -(-worlds // self.groups)
         self.seed = seed
         self.greedy = greedy

@@ -71,11 +71,6 @@ class EachAlone:
         return 0
 
 
-def group_count(worlds: int) -> int:
-    """Return how many batches so many worlds make; a batch has a row for that many worlds, see ``Driver.row``."""
-    return min(worlds, GROUPS)
-
-
 def run_episodes(pool: WorldPool, source: Source, driver: Driver) -> None:
     """Run episodes in all worlds until every world has done its share.
 

@@ -117,7 +117,7 @@ class Evasion:
         left = (y - py) * math.cos(heading) - (x - px) * math.sin(heading)
         if abs(left) < 2.3 or view.ego_speed > 1.5 or self._path.knots:
             return False
-        half, front = 0.5 * float(view.width[view.ego]), 0.5 * float(view.length[view.ego])
+        front, half = (0.5 * side for side in view.ego_box)
         for row in range(len(boxes.actor)):
             if boxes.right[row] > half + 0.3 or boxes.left[row] < -half - 0.3 or boxes.facing[row] < 0.3:
                 continue
@@ -135,7 +135,7 @@ class Evasion:
 
     def _go_round(self, view: WorldView, boxes: Boxes, start: float) -> bool:
         """Plan the way round the next obstacle; return whether there is one."""
-        half, front = 0.5 * float(view.width[view.ego]), 0.5 * float(view.length[view.ego])
+        front, half = (0.5 * side for side in view.ego_box)
         chosen = self._obstacles(view, boxes, start, half, front)
         if not len(chosen):
             if self._detour is not None:
@@ -311,7 +311,7 @@ class Evasion:
 
     def _make_way(self, view: WorldView, boxes: Boxes, start: float) -> None:
         """Leave the lane to somebody in a hurry behind, or room to somebody who comes over from ahead."""
-        half, front = 0.5 * float(view.width[view.ego]), 0.5 * float(view.length[view.ego])
+        front, half = (0.5 * side for side in view.ego_box)
         wanted = self._for_hurry(boxes, start, half, front, max(view.ego_speed, 0.0))
         if wanted is None:
             wanted = self._for_invader(boxes, start, half, front)

@@ -19,9 +19,7 @@ _BICYCLES = ("crossbike", "gazelle", "diamondback", "bicycle")
 
 # The float columns of a view, in the order in which _assemble fills them.
 _COLUMNS = ("x", "y", "z", "yaw", "speed", "vx", "vy", "acceleration", "yaw_rate", "length", "width")
-_X, _Y, _YAW, _SPEED, _LENGTH, _WIDTH = 0, 1, 3, 4, 9, 10
-
-
+_X, _Y, _YAW, _SPEED, _LENGTH, _WIDTH = map(_COLUMNS.index, ("x", "y", "yaw", "speed", "length", "width"))
 # What a reader's view makes of its rows when it is asked for.
 _MADE = frozenset({*_COLUMNS, "ids", "kind"})
 

@@ -90,7 +90,7 @@ class Scenario(ABC):
         rng: the scenario's random numbers.
 
     Attributes:
-        root: the py_trees behaviour that is ticked.
+        root: the py_trees behaviour that is ticked from the trigger on.
         triggered: whether the ego has set it off.
         finished: whether it is over and its actors are gone.
         verdicts: what the ego is to blame for, in order: "scenario_timeout" (given here) or "yield_emergency" (given
@@ -122,13 +122,10 @@ class Scenario(ABC):
         self._ticks = 0
         self._set_off = 0.0
         self.prepare()
-        story = py_trees.composites.Parallel(
+        self.root = py_trees.composites.Parallel(
             f"{config.name}: story or end of life",
             py_trees.common.ParallelPolicy.SuccessOnOne(),
             [self.story(), FiniteLife("end of life", self.stage, self.life)],
-        )
-        self.root = py_trees.composites.Sequence(
-            config.name, memory=True, children=[When("trigger", self.stage, self._set_off_now), story]
         )
 
     def prepare(self) -> None:  # noqa: B027 - many begin with an empty road
@@ -153,9 +150,6 @@ class Scenario(ABC):
     def disturb(self, throttle: float, steer: float, brake: float) -> tuple[float, float, float]:
         """Return the ego's control as the scenario lets it through; right-handed steer, positive to the left."""
         return throttle, steer, brake
-
-    def _set_off_now(self) -> bool:
-        return self.triggered
 
     @property
     def actor_ids(self) -> set[int]:
@@ -185,12 +179,12 @@ class Scenario(ABC):
             return
         self.stage.see(view)
         if not self.triggered:
-            # Asked here and not by the tree, which costs several times as much and has nothing else to do before.
+            # Asked here and not by the tree: ticking that costs several times as much.
             if not self.trigger_condition():
                 return
             self.triggered, self._set_off = True, view.time
         self.root.tick_once()
-        lasted = round(view.time - self._set_off, 6) if self.triggered else 0.0
+        lasted = round(view.time - self._set_off, 6)
         if self.root.status == Status.RUNNING and lasted >= self.timeout:
             self.verdicts.append("scenario_timeout")
             self.clean_up()
