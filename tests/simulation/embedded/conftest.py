@@ -77,6 +77,14 @@ def sensor(name, parent, pose=None, **attributes):
 def at(x=0.0, y=0.0, z=0.0, **angles):
     return carla.Transform(carla.Location(x, y, z), carla.Rotation(**angles))
 
+def arrived(told, count):
+    "How many messages there are; the client hands them over in its own time, so what is due is waited for."
+    end = time.monotonic() + 20.0
+    while told.qsize() < count and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    return told.qsize()
+
 def pixels(image):
     return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4).astype(float)
 

@@ -93,7 +93,7 @@ for _ in range(4):
     cone = points(narrow.get(timeout=20.0))
     wide = np.degrees(np.arctan2(cone["y"], cone["x"]))
 answer(sides=[[float(r.min()), float(r.max())] for r in rows], reached=reached, wide=[wide.min().item(),
-       wide.max().item()], slow=slow.qsize())
+       wide.max().item()], slow=arrived(slow, 1))
 """
     )
     # Half a turn a tick at 10 Hz: left, right, left, right.

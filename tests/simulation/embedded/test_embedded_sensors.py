@@ -29,7 +29,7 @@ for _ in range(40):
     pose = ego.get_transform()
     apart.append(pose.transform(carla.Location(1.3, 0.0, 1.7)).distance(wide.get_location()))
     turned.append((rear.get_transform().rotation.yaw - pose.rotation.yaw) % 360.0)
-answer(wrong=wrong, left=[q.qsize() for q in (wides, rears, imus, fixes)], slow=slows.qsize(), apart=max(apart),
+answer(wrong=wrong, left=[q.qsize() for q in (wides, rears, imus, fixes)], slow=arrived(slows, 10), apart=max(apart),
        turned=[min(turned), max(turned)], pitch=rear.get_transform().rotation.pitch)
 """)
     assert found["wrong"] == 0
