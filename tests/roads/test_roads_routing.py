@@ -183,3 +183,16 @@ def test_projection_passes_over_no_nearer_piece(planner, network):
         gap = np.hypot(*([x, y] - start - share[:, None] * step).T)
         assert abs(found[2]) == pytest.approx(gap.min())
         assert gap[found[0] - pieces[0]] == pytest.approx(gap.min())
+
+
+def test_a_route_is_planned_once(network, planner):
+    way = generate_routes(network, 1, seed=3, town="town")[0]
+    first = planner.plan_route(way)
+    again = RouteConfig(way.id, way.town, way.waypoints.copy())
+    assert planner.plan_route(again) is first
+    elsewhere = RouteConfig(way.id, way.town, way.waypoints[:-1])
+    assert planner.plan_route(elsewhere) is not first
+    lost = RouteConfig("lost", "town", way.waypoints + 1e5)
+    for _ in range(2):
+        with pytest.raises(CraftError, match="route 'lost' of town"):
+            planner.plan_route(lost)

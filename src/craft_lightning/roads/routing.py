@@ -1,6 +1,7 @@
 """Route planning: the lane graph (networkx), the best way between poses, and a way through given waypoints."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ __all__ = ["Route", "RoutePlanner", "RoutingOptions"]
 _START = -1
 # Waypoints closer together than this (m) tell the heading between them and lead on nearby.
 _DENSE = 15.0
+# Routes that a planner remembers: training drives the same ones in every iteration.
+_REMEMBERED = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,7 @@ class RoutePlanner:
         self.options = options or RoutingOptions()
         self.matcher = LaneMatcher(network)
         self.graph = lane_graph(network, self.options)
+        self._remembered = functools.lru_cache(_REMEMBERED)(self._plan_points)
 
     def plan(self, start: Sequence[float], goal: Sequence[float] | np.ndarray | Sequence[Sequence[float]]) -> Route:
         """Plan from a pose to a goal or through waypoints.
@@ -90,7 +94,11 @@ class RoutePlanner:
             CraftError: as ``plan``; the sentence names the route.
 
         """
-        return self._through(np.asarray(config.waypoints)[:, :2], None, what=f"route '{config.id}' of {config.town}")
+        points = np.asarray(config.waypoints, np.float64)[:, :2]
+        return self._remembered(points.tobytes(), f"route '{config.id}' of {config.town}")
+
+    def _plan_points(self, points: bytes, what: str) -> Route:
+        return self._through(np.frombuffer(points).reshape(-1, 2), None, what)
 
     def _through(self, points: np.ndarray, yaw: float | None, what: str) -> Route:
         points = self._thin(points)

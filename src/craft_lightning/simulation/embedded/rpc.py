@@ -75,11 +75,14 @@ class RpcConnection(asyncio.Protocol):
     Args:
         table: the methods.
         everybody: all open connections; this one is among them while it is open.
+        awaited: called when an answer that the client waits for is on its way.
 
     """
 
-    def __init__(self, table: MethodTable, everybody: "set[RpcConnection]") -> None:
-        self._table, self._everybody = table, everybody
+    def __init__(
+        self, table: MethodTable, everybody: "set[RpcConnection]", awaited: Callable[[], None] = lambda: None
+    ) -> None:
+        self._table, self._everybody, self._on_awaited = table, everybody, awaited
         self._packer = msgpack.Packer(use_single_float=False)
         # Old OpenDRIVE texts and attributes may hold bytes that are no UTF-8.
         self._unpacker = msgpack.Unpacker(
@@ -115,6 +118,8 @@ class RpcConnection(asyncio.Protocol):
             # What came together is answered together: a write costs more than most methods.
             for request in self._unpacker:
                 self._handle(request)
+            if self._awaited:
+                self._on_awaited()
             if self._awaited or len(self._replies) > MOST_KEPT:
                 self._flush()
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as cause:

@@ -116,7 +116,9 @@ class EmbeddedServer:
         self._loop, done = loop, self._done
         self._mind_signals(loop)
         servers = [
-            await loop.create_server(lambda: RpcConnection(self._table, self._connections), sock=self._rpc_socket),
+            await loop.create_server(
+                lambda: RpcConnection(self._table, self._connections, self._hub.flush), sock=self._rpc_socket
+            ),
             await loop.create_server(self._hub.protocol, sock=self._stream_socket),
         ]
         tasks = [asyncio.create_task(self._clock())]
