@@ -9,7 +9,6 @@ import carla
 import cv2
 import numpy as np
 
-from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.reports.bird_camera import BirdCamera, Window
 from craft_lightning.roads.routes import RouteConfig
@@ -193,7 +192,7 @@ def film(episode: RouteEpisode, route: RouteConfig, seed: int, bird: BirdCamera,
 
 def _outcome(result: "StepResult", incidents: list[str], operator: Operator) -> str:
     record = result.record or {}
-    seconds = len(operator.times) * TICKS_A_FRAME * TICK_SECONDS
+    seconds = len(operator.times) * TICKS_A_FRAME * operator.episode.session.delta
     words = [str(record.get("status", "")).lower(), f"{record.get('route_completion', 0.0):.0f} % of the route"]
     words.append(f"{seconds:.0f} s")
     if incidents:

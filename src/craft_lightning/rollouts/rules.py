@@ -1,11 +1,13 @@
 """A protocol's rules, translated into the plain numbers that worlds judge by."""
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.protocols import Rules, protocol_rules
+from craft_lightning.simulation.episode_spec import EpisodeOptions
 
 if TYPE_CHECKING:
     from craft_lightning.roads.routes import RouteConfig, ScenarioConfig
@@ -114,4 +116,28 @@ def named_rules(protocol: str, episode: dict[str, Any]) -> Rules | None:
             f"data.episode.{twice[0]} is set by data.protocol={protocol}; leave one of the two out (an empty "
             "data.protocol judges by limits of your own)"
         )
+    tick = float(episode.get("tick_seconds", rules.tick_seconds))
+    if tick != rules.tick_seconds:
+        raise CraftError(
+            f"data.episode.tick_seconds is {tick:g}, but data.protocol={protocol} is defined at ticks of "
+            f"{rules.tick_seconds:g} s; leave one of the two out"
+        )
     return rules
+
+
+def episode_options(episode: Mapping[str, Any]) -> EpisodeOptions:
+    """Return the options that ``data.episode`` gives.
+
+    Raises:
+        CraftError: a name that there is not (the sentence names the closest), or a value that does not fit.
+
+    """
+    known = [field.name for field in dataclasses.fields(EpisodeOptions)]
+    for name in episode:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0.0)[0]
+            raise CraftError(f"data.episode has no '{name}'; did you mean {close}? There are {', '.join(known)}")
+    try:
+        return EpisodeOptions(**episode)
+    except (TypeError, ValueError) as error:
+        raise CraftError(f"data.episode: {error}; give numbers") from error

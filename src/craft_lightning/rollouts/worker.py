@@ -64,9 +64,9 @@ class _World:
             self.server.start()
             host, port = "127.0.0.1", self.server.port
         town = load_town(options.town)
-        self.session = Session(host, port, town, timeout=options.timeout)
-        check_rig(self.session, options.rig)
         episode = EpisodeOptions(**options.episode)
+        self.session = Session(host, port, town, timeout=options.timeout, delta=episode.tick_seconds)
+        check_rig(self.session, options.rig)
         self.episode = RouteEpisode(self.session, town, episode, atlas=options.atlas, rig=options.rig)
 
     def hello(self) -> dict[str, Any]:

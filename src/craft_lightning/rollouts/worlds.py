@@ -10,7 +10,6 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from craft_lightning.conventions import TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
@@ -25,7 +24,7 @@ from craft_lightning.rollouts.evaluate import Keeper, drive_routes
 from craft_lightning.rollouts.keeping import ResultFolder, default_folder, describe_policy
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
-from craft_lightning.rollouts.rules import judging, named_rules
+from craft_lightning.rollouts.rules import episode_options, judging, named_rules
 from craft_lightning.rollouts.suites import Atlas, Suite, load_suite, load_suites, own_suite
 from craft_lightning.rollouts.worker import WorldOptions
 from craft_lightning.structures import Observation
@@ -135,6 +134,7 @@ class WorldsDataModule(LightningDataModule):
         self.suite, self.training_suite = suite, training_suite
         self.leave_out_missing_towns = leave_out_missing_towns
         self.atlas = Atlas(maps)
+        self._clock = episode_options(episode or {})
         self.rules = named_rules(protocol or ("bench2drive-star" if suite else ""), dict(episode or {}))
         self.generated_routes, self.eval_limit = generated_routes, eval_limit
         self.traffic = Traffic(vehicles, walkers, end_on_collision, traffic)
@@ -267,7 +267,8 @@ class WorldsDataModule(LightningDataModule):
             suite=self._names[1],
             num_routes=len(self.eval_suite),
             world="carla" if self.options.host else "embedded",
-            ticks_per_decision=int(self.options.episode.get("ticks_per_decision", TICKS_PER_DECISION)),
+            tick_seconds=self._clock.tick_seconds,
+            ticks_per_decision=self._clock.ticks_per_decision,
             seed=self.seed,
             trained_on_evaluation=self.leaked,
             rules=self.rules.name if self.rules is not None else "",

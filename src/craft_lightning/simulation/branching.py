@@ -15,7 +15,7 @@ import carla
 import numpy as np
 from scipy.spatial import cKDTree
 
-from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
+from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.simulation.criteria import Incident
 from craft_lightning.simulation.criteria_lanes import GridProbe
@@ -31,7 +31,6 @@ from craft_lightning.simulation.view import WorldView
 SHARED: tuple[type, ...] = (BirdsEye, LanePaths, GridProbe, cKDTree)
 SHARED_MODULES = ("craft_lightning.roads.",)
 _CONTROLLED: tuple[type, ...] = (carla.Vehicle, carla.Walker)
-_TICKS_PER_POSE = round(TRACKER_SECONDS / TICK_SECONDS)
 _LOOK = 0.0001  # seconds between two looks for the restored snapshot
 
 Continuation = Literal["plan", "expert"] | Callable[[StepResult], np.ndarray]
@@ -173,7 +172,7 @@ class Branching:
             One branch a candidate.
 
         """
-        decision = self.episode.options.ticks_per_decision * TICK_SECONDS
+        decision = self.episode.options.ticks_per_decision * self.episode.session.delta
         decisions = round(seconds / decision)
         if decisions < 1 or abs(decisions * decision - seconds) > 1e-6 or pieces < 1:
             raise CraftError(
@@ -204,18 +203,18 @@ class _Recorder:
         self.ego: list[tuple[float, ...]] = []
         self.flags: list[np.ndarray] = []
         self.others: list[np.ndarray] = []
-        self._ticks = 0
+        self._ticks, self._ticks_per_pose = 0, episode.session.ticks_per_step
         self._note(episode.view)
 
     def __call__(self, view: WorldView, happened: np.ndarray, snapshot: Any) -> None:
         """Take one tick."""
-        if self._ticks % _TICKS_PER_POSE:
+        if self._ticks % self._ticks_per_pose:
             self.flags[-1] |= happened
         else:
             self.flags.append(happened.copy())
         self._ticks += 1
         # An episode may end between two poses; its last moment then stands for the second one.
-        if self._ticks % _TICKS_PER_POSE == 0 or self.episode.criteria.status:
+        if self._ticks % self._ticks_per_pose == 0 or self.episode.criteria.status:
             self._note(view, snapshot)
 
     def _note(self, view: WorldView, snapshot: Any = None) -> None:

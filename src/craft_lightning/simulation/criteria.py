@@ -82,7 +82,9 @@ class Criteria:
     ) -> None:
         self.parameters = p = parameters or CriteriaParameters()
         self.progress = RouteProgress(
-            route, p.deviation_distance, p.deviation_far, p.deviation_share, far_along_route=p.leaderboard
+            *(route, p.deviation_distance, p.deviation_far, p.deviation_share),
+            far_along_route=p.leaderboard,
+            waypoints=p.waypoints_a_tick,
         )
         self.lanes = LaneCriteria(grid, route, offroad_margin=p.offroad_margin, offroute_distance=p.offroute_distance)
         self.lights = LightCriteria(lines, p.stop_zone, p.go_zone)

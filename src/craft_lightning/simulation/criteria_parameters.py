@@ -28,6 +28,7 @@ class CriteriaParameters:
         deviation_distance: metres from the route that end it.
         deviation_far: metres from the route that count as far.
         deviation_share: share of the route driven so far away that ends it.
+        waypoints_a_tick: waypoints, a metre apart, that can be passed in one tick.
         min_speed_checkpoints: parts of the route in which the ego's speed is compared with the traffic's; 0 = none.
         min_speed_always: keep every comparison, not only those below 100 %.
         scenario_timeout: count scenarios that timed out.
@@ -52,6 +53,7 @@ class CriteriaParameters:
     deviation_distance: float = 30.0
     deviation_far: float = 15.0
     deviation_share: float = 0.3
+    waypoints_a_tick: int = 2
     min_speed_checkpoints: int = 0
     min_speed_always: bool = False
     scenario_timeout: bool = False

@@ -7,7 +7,7 @@ import carla
 import numpy as np
 
 from craft_lightning.control import Tracker, TrackerParameters
-from craft_lightning.conventions import EVENTS, TICK_SECONDS, TRACKER_SECONDS
+from craft_lightning.conventions import EVENTS
 from craft_lightning.errors import CraftError
 from craft_lightning.frames import steer_to_carla
 from craft_lightning.rig import Rig
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
     from craft_lightning.roads.towns import Town
 
-_TICKS_PER_CONTROL = round(TRACKER_SECONDS / TICK_SECONDS)
 Watcher = Callable[[WorldView, np.ndarray, Any], None]
 """Sees every tick of a decision: its view, [len(EVENTS)] bool what happened in it, and its ``carla.WorldSnapshot``."""
 
@@ -80,7 +79,13 @@ class RouteEpisode:
         atlas: Mapping[str, str] | None = None,
         rig: Rig = (),
     ) -> None:
-        self.session, self.options, self.rig = session, options or EpisodeOptions(), rig
+        self.session, self.rig = session, rig
+        self.options = options or EpisodeOptions(tick_seconds=session.delta)
+        if self.options.tick_seconds != session.delta:
+            raise CraftError(
+                f"episodes of ticks of {self.options.tick_seconds:g} s do not fit a session whose ticks last "
+                f"{session.delta:g} s; give both the same"
+            )
         self.places = Places(session, town, self.options.town_index, atlas or {})
         self._zones: list[StopZone] = []
         self._tracker = Tracker(tracker)
@@ -228,7 +233,7 @@ class RouteEpisode:
         flags = np.zeros(len(EVENTS), bool)
         view, ticks, tick = self.view, self.options.ticks_per_decision, 0
         while tick < ticks and not self.criteria.status:
-            if tick % _TICKS_PER_CONTROL == 0:
+            if tick % self.session.ticks_per_step == 0:
                 throttle, self._steer, brake = self._tracker.control(view.ego_pose, view.ego_speed)
                 self._control(throttle, self._steer, brake)
             for snapshot in self.session.ticks(self._ticks_at_once(tick, ticks)):
@@ -236,7 +241,7 @@ class RouteEpisode:
                 if tick == ticks:
                     view = self.reader.read(snapshot)
                 else:
-                    self.reader.watch = self._lookout.watched(tick * TICK_SECONDS, self._scenarios)
+                    self.reader.watch = self._lookout.watched(tick * self.session.delta, self._scenarios)
                     view = self.reader.read_light(snapshot)
                 happened = self._take(view, snapshot)
                 flags |= happened
@@ -257,7 +262,8 @@ class RouteEpisode:
         """Return how many ticks pass, from ``tick`` of a decision on, before the ego or a scenario acts again."""
         if any(scenario.due for scenario in self._scenarios):
             return 1
-        return min(_TICKS_PER_CONTROL - tick % _TICKS_PER_CONTROL, ticks - tick, self.session.at_once)
+        step = self.session.ticks_per_step
+        return min(step - tick % step, ticks - tick, self.session.at_once)
 
     def _take(self, view: WorldView, snapshot: Any) -> np.ndarray:
         """Let scenarios and criteria see a tick; returns what happened in it, as ``execute``."""

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
 
 _WINDOW = 30  # points searched ahead of the last projection: a route that crosses itself cannot jump
-_COMPLETION_WINDOW = 2  # waypoints looked ahead by the leaderboard's RouteCompletion
 _ARRIVED_SHARE, _ARRIVED_METRES = 0.99, 10.0
 
 
@@ -22,6 +21,7 @@ class RouteProgress:
         far: metres from the route that count as far.
         far_share: share of the route driven so far away at which it is lost, too.
         far_along_route: measure that share along the route (as the leaderboard does) instead of along the ego's way.
+        waypoints: waypoints looked ahead in one update, as by the leaderboard's RouteCompletion.
 
     Attributes:
         index: first point of the piece of the route that is nearest to the ego in the search window.
@@ -41,8 +41,9 @@ class RouteProgress:
         far: float = 15.0,
         far_share: float = 0.3,
         far_along_route: bool = False,
+        waypoints: int = 2,
     ) -> None:
-        self.route = route
+        self.route, self._waypoints = route, waypoints
         self._deviation, self._far, self._far_share, self._far_along_route = deviation, far, far_share, far_along_route
         self.along = np.asarray(route.s, np.float64)
         self._along: list[float] = self.along.tolist()
@@ -89,7 +90,7 @@ class RouteProgress:
         # One window a tick, as in the leaderboard: a car that leaves the route must not sweep over it.
         last = len(self._points) - 1
         begin = self.completed_index + 1
-        for index in range(begin, min(begin + _COMPLETION_WINDOW, last + 1)):
+        for index in range(begin, min(begin + self._waypoints, last + 1)):
             px, py = self._points[index]
             cos, sin = self._forward[index]
             if (x - px) * cos + (y - py) * sin > 0.0:

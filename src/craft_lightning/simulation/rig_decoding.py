@@ -10,16 +10,19 @@ from craft_lightning.rig import COUNT, Camera, Lidar, Radar, Rig, Sensor
 _DEPTH_REACH = 1000.0  # m that CARLA spreads over 24 bits
 
 
-def carla_attributes(sensor: Sensor) -> dict[str, object]:
-    """Return the attributes of a sensor's blueprint; a lidar turns once a tick, so that no turn is cut."""
+def carla_attributes(sensor: Sensor, tick_seconds: float = TICK_SECONDS) -> dict[str, object]:
+    """Return the attributes of a sensor's blueprint.
+
+    A lidar turns once a tick, so that no turn is cut, and a radar casts the rays of a tick of 0.05 s in any tick.
+    """
     if isinstance(sensor, Camera):
         return {"image_size_x": sensor.width, "image_size_y": sensor.height, "fov": sensor.field_of_view}
     if isinstance(sensor, Lidar):
         return {
             "channels": sensor.channels,
             "range": sensor.range,
-            "points_per_second": round(sensor.beams / TICK_SECONDS),
-            "rotation_frequency": 1.0 / TICK_SECONDS,
+            "points_per_second": round(sensor.beams / tick_seconds),
+            "rotation_frequency": 1.0 / tick_seconds,
             "upper_fov": sensor.upper_field_of_view,
             "lower_fov": sensor.lower_field_of_view,
         }
@@ -28,7 +31,7 @@ def carla_attributes(sensor: Sensor) -> dict[str, object]:
         "horizontal_fov": sensor.horizontal_field_of_view,
         "vertical_fov": sensor.vertical_field_of_view,
         "range": sensor.range,
-        "points_per_second": sensor.points_per_second,
+        "points_per_second": round(sensor.points_per_second * TICK_SECONDS / tick_seconds),
     }
 
 

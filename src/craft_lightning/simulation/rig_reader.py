@@ -8,7 +8,6 @@ from typing import Any
 import carla
 import numpy as np
 
-from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import WorldError
 from craft_lightning.rig import Camera, Rig, Sensor, check_names, require_places
 from craft_lightning.simulation.rig_decoding import carla_attributes, decode
@@ -43,7 +42,7 @@ class RigReader:
         self.rig = rig
         self._session, self._ego = session, ego
         self._exact = session.has_blueprint(SUMO_TRAFFIC)
-        self._period = ticks * TICK_SECONDS if self._exact else 0.0
+        self._period = ticks * session.delta if self._exact else 0.0
         self._heard: dict[str, _Newest] = {}
         self._taken: tuple[int, dict[str, np.ndarray]] = (-1, {})
 
@@ -143,7 +142,7 @@ def spawn_sensor(session: Session, sensor: Sensor, period: float, ego: Any) -> A
     mount = carla.Transform(
         carla.Location(x, -y, z), carla.Rotation(pitch=sensor.pitch, yaw=-sensor.yaw, roll=sensor.roll)
     )
-    blueprint = session.blueprint(sensor.type_id, sensor_tick=period, **carla_attributes(sensor))
+    blueprint = session.blueprint(sensor.type_id, sensor_tick=period, **carla_attributes(sensor, session.delta))
     with session.patience(_FIRST):
         return session.spawn(blueprint, mount, attach_to=ego)
 

@@ -13,6 +13,7 @@ import carla
 
 from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import CraftError, WorldError
+from craft_lightning.simulation.clock import ticks_in_a_step
 from craft_lightning.simulation.launcher import require_listener
 
 if TYPE_CHECKING:
@@ -35,21 +36,24 @@ class Session:
         port: its RPC port.
         town: the town to be in; loaded where the server has another one.
         timeout: seconds the client waits for one answer.
-        delta: seconds of one tick.
+        delta: seconds of one tick, of which a whole number fits into a step of tracker and scenarios.
 
     Attributes:
         client: the ``carla.Client``.
         world: the ``carla.World``.
         town: the town.
+        delta: seconds of one tick.
+        ticks_per_step: ticks between two looks of tracker and scenarios.
         traffic_manager: the client's Traffic Manager where one was started; it ends with the session.
         ticking_since: when the tick that runs was asked for (monotonic seconds), None between ticks.
 
     Raises:
-        CraftError: nobody listens there, the version differs, or the town cannot be loaded.
+        CraftError: nobody listens there, the version differs, or the town cannot be loaded; a tick that does not fit.
 
     """
 
     def __init__(self, host: str, port: int, town: "Town", timeout: float = 20.0, delta: float = TICK_SECONDS) -> None:
+        self.ticks_per_step = ticks_in_a_step(delta)
         require_listener(host, port)
         self.host, self.port, self.town, self.delta, self._timeout = host, port, town, delta, timeout
         self._original: Any = None

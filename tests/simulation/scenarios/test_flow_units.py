@@ -35,6 +35,7 @@ def crowded():
     world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: [car]))
     return SimpleNamespace(
         world=world,
+        ticks_per_step=2,
         client=SimpleNamespace(apply_batch=lambda commands: None),
         blueprint=lambda name: name,
         try_spawn=lambda blueprint, place: None,
@@ -103,6 +104,8 @@ def test_a_flow_without_room_waits_ends_and_can_be_copied(lab):
 
 class Spacious:
     """A session that finds room for everybody and notes where they are put."""
+
+    ticks_per_step = 2
 
     def __init__(self):
         cycle = SimpleNamespace(

@@ -16,6 +16,8 @@ from craft_lightning.simulation.scenarios.flow_base import first_meeting
 class Road:
     """A session with one model, which it spawns as actor 2 wherever it is asked to."""
 
+    ticks_per_step = 2
+
     def __init__(self):
         car = SimpleNamespace(id="vehicle.ambulance", has_attribute=lambda name: False)
         self.world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: [car]))

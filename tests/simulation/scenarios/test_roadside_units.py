@@ -25,6 +25,7 @@ def config(kind="Accident", **given):
 class Nowhere:
     """A session of a server without any blueprint on which nothing stands."""
 
+    ticks_per_step = 2
     world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: []))
 
     def has_blueprint(self, name):

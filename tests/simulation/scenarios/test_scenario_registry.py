@@ -19,7 +19,7 @@ def config(kind="DynamicObjectCrossing", **parameters):
 def test_unknown_type_names_the_closest(lab):
     route = lab.make_route(lab.straight(0, 0, 100, 0))
     with pytest.raises(CraftError, match=r"'HardBrakeRoute'.*closest known one is 'HardBreakRoute'"):
-        build(config("HardBrakeRoute"), SimpleNamespace(), route)
+        build(config("HardBrakeRoute"), SimpleNamespace(ticks_per_step=2), route)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_unknown_type_names_the_closest(lab):
 def test_bad_parameters_name_field_and_scenario(lab, parameters, words):
     route = lab.make_route(lab.straight(0, 0, 100, 0))
     with pytest.raises(CraftError, match="DynamicObjectCrossing_1") as error:
-        build(config(**parameters), SimpleNamespace(), route)
+        build(config(**parameters), SimpleNamespace(ticks_per_step=2), route)
     assert words in str(error.value)
     assert "route file" in str(error.value)
 

@@ -97,7 +97,7 @@ class Standoff(Scenario):
 def test_a_scenario_that_is_not_got_past_in_time_is_failed_unless_its_life_ends_before(lab, life, seconds, verdicts):
     route = lab.make_route(lab.straight(0, 0, 200, 0))
     config = ScenarioConfig("Standoff_1", "Standoff", (60.0, 0.0, 0.0, 0.0), {})
-    scenario = type("Timed", (Standoff,), {"life": life})(config, SimpleNamespace(), route, None, None)
+    scenario = type("Timed", (Standoff,), {"life": life})(config, SimpleNamespace(ticks_per_step=2), route, None, None)
     tick = 0
     while not scenario.finished:
         # The server's clock did not begin with the episode.
@@ -114,7 +114,7 @@ def test_a_scenario_that_is_not_got_past_in_time_is_failed_unless_its_life_ends_
 def test_lead_without_room_gives_up_when_the_ego_passes_the_trigger(lab):
     route = lab.make_route(lab.straight(0, 0, 200, 0))
     config = ScenarioConfig("HardBreakRoute_1", "HardBreakRoute", (60.0, 0.0, 0.0, 0.0), {})
-    scenario = build(config, SimpleNamespace(), route, seed=1)
+    scenario = build(config, SimpleNamespace(ticks_per_step=2), route, seed=1)
     queue = [lab.Agent(lambda _, x=x: (x, 0.0, 0.0, 0.0, 0.0)) for x in range(0, 200, 7)]
     met = {}
     for step in range(200):

@@ -24,8 +24,7 @@ START_CLEAR_OF_CLIENTS = 25.0
 RESPAWN_CLEAR_OF_CLIENTS = 70.0
 # A vehicle that found no gap within this time is put in elsewhere [s].
 PATIENCE = 1.0
-RESPAWN_EVERY = 20  # ticks between two looks for missing vehicles
-YIELD_EVERY = 2  # ticks between two looks for bodies that SUMO does not know
+RESPAWN_SECONDS = 1.0  # between two looks for missing vehicles
 # SUMO's steps span two ticks that are no longer than this [s]: its drivers and pedestrians decide ten times a second,
 # and the tick in between shows them half-way.
 HALVED_TICK = 0.051
@@ -58,10 +57,12 @@ class Traffic:
         self._tick = 0
         self.streets: Streets = read_streets()
         self.mirror = Mirror(world.town, self.streets.edges[0])
-        self._ticks = self._ticks_of_a_step()
+        self._read_clock()
 
-    def _ticks_of_a_step(self) -> int:
-        return 2 if self.world.delta <= HALVED_TICK else 1
+    def _read_clock(self) -> None:
+        """Take over how long a tick is: ticks of a step of SUMO's, and between two looks for missing vehicles."""
+        self._ticks = 2 if self.world.delta <= HALVED_TICK else 1
+        self._respawn_every = max(1, round(RESPAWN_SECONDS / (self._ticks * self.world.delta))) * self._ticks
 
     # ---- beginning and end ---------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Traffic:
         world, options = self.world, self.options
         delta = world.delta
         self.random = np.random.default_rng([options.seed, 0x7AFF1C])
-        self._ticks = self._ticks_of_a_step()
+        self._read_clock()
         world.sumo.load(world.town.net, delta * self._ticks, options.seed % (1 << 31))
         self.mirror = Mirror(world.town, self.streets.edges[0])
         self._tick = 0
@@ -119,7 +120,7 @@ class Traffic:
         left = round(seconds / step)
         while left > 0:
             # Where there is nobody to yield to, one must know who is where only when missing ones are looked for.
-            unread = 0 if self._bodies() else min(left - 2, RESPAWN_EVERY // self._ticks - 1)
+            unread = 0 if self._bodies() else min(left - 2, self._respawn_every // self._ticks - 1)
             for _ in range(unread):
                 world.board.advance(step)
                 self._advance()
@@ -163,9 +164,9 @@ class Traffic:
             world.destroy_quietly(gone)
         end = self._tick % self._ticks == 0
         self.rows.show(world, end)
-        if self._tick % YIELD_EVERY == 0:
-            self._yield(YIELD_EVERY * delta)
-        if self._tick % RESPAWN_EVERY == 0:
+        if end:
+            self._yield(self._ticks * delta)
+        if self._tick % self._respawn_every == 0:
             self._keep_up()
 
     def _advance(self) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import py_trees
 from py_trees.common import Status
 
-from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
 from craft_lightning.errors import CraftError
 from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.scenarios.stage import Spawner, Stage, route_position
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from craft_lightning.roads.network import RoadNetwork
     from craft_lightning.roads.routes import ScenarioConfig
     from craft_lightning.roads.routing import Route
-
-
-_TICKS_PER_STEP = round(TRACKER_SECONDS / TICK_SECONDS)
 
 
 class Action(py_trees.behaviour.Behaviour):
@@ -119,7 +115,7 @@ class Scenario(ABC):
         self.triggered = False
         self.finished = False
         self.verdicts: list[str] = []
-        self._ticks = 0
+        self._ticks, self._ticks_per_step = 0, session.ticks_per_step
         self._set_off = 0.0
         self.prepare()
         self.root = py_trees.composites.Parallel(
@@ -163,7 +159,7 @@ class Scenario(ABC):
     @property
     def due(self) -> bool:
         """Whether the next tick is one at which it looks around and acts."""
-        return not self.finished and (self._ticks + 1) % _TICKS_PER_STEP == 0
+        return not self.finished and (self._ticks + 1) % self._ticks_per_step == 0
 
     def tick(self, view: WorldView) -> None:
         """Play on; call it after every tick of the world with the view of that tick.
@@ -175,7 +171,7 @@ class Scenario(ABC):
 
         """
         self._ticks += 1
-        if self.finished or self._ticks % _TICKS_PER_STEP:
+        if self.finished or self._ticks % self._ticks_per_step:
             return
         self.stage.see(view)
         if not self.triggered:

@@ -21,6 +21,7 @@ class Spawner(Protocol):
 
     client: Any
     world: Any
+    ticks_per_step: int
 
     def blueprint(self, name: str, **attributes: object) -> Any:
         """Return a blueprint by id or pattern."""

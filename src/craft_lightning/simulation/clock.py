@@ -1,0 +1,20 @@
+"""Ticks of the world, and the steps in which tracker and scenarios act."""
+
+from craft_lightning.conventions import TICK_SECONDS, TRACKER_SECONDS
+from craft_lightning.errors import CraftError
+
+
+def ticks_in_a_step(tick_seconds: float) -> int:
+    """Return how many ticks pass between two looks of tracker and scenarios, which act ten times a second.
+
+    Raises:
+        CraftError: not a whole number of them.
+
+    """
+    ticks = round(TRACKER_SECONDS / tick_seconds) if tick_seconds > 0.0 else 0
+    if ticks < 1 or abs(ticks * tick_seconds - TRACKER_SECONDS) > 1e-9:
+        raise CraftError(
+            f"tick_seconds is {tick_seconds:g}, of which no whole number fits into {TRACKER_SECONDS:g} s, the step of "
+            f"tracker and scenarios; give 0.1, {TICK_SECONDS:g}, 0.025 or 0.02"
+        )
+    return ticks
