@@ -132,12 +132,15 @@ def episode_options(episode: Mapping[str, Any]) -> EpisodeOptions:
         CraftError: a name that there is not (the sentence names the closest), or a value that does not fit.
 
     """
-    known = [field.name for field in dataclasses.fields(EpisodeOptions)]
-    for name in episode:
+    known = {field.name: field.default for field in dataclasses.fields(EpisodeOptions)}
+    for name, value in episode.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise CraftError(f"data.episode has no '{name}'; did you mean {close}? There are {', '.join(known)}")
-    try:
-        return EpisodeOptions(**episode)
-    except (TypeError, ValueError) as error:
-        raise CraftError(f"data.episode: {error}; give numbers") from error
+        if not isinstance(value, str if isinstance(known[name], str) else int | float):
+            raise CraftError(f"data.episode.{name} is '{value}'; give {_kind(known[name])} such as {known[name]}")
+    return EpisodeOptions(**episode)
+
+
+def _kind(default: Any) -> str:
+    return "a name" if isinstance(default, str) else "a number"

@@ -14,7 +14,7 @@ def ticks_in_a_step(tick_seconds: float) -> int:
     ticks = round(TRACKER_SECONDS / tick_seconds) if tick_seconds > 0.0 else 0
     if ticks < 1 or abs(ticks * tick_seconds - TRACKER_SECONDS) > 1e-9:
         raise CraftError(
-            f"tick_seconds is {tick_seconds:g}, of which no whole number fits into {TRACKER_SECONDS:g} s, the step of "
-            f"tracker and scenarios; give 0.1, {TICK_SECONDS:g}, 0.025 or 0.02"
+            f"a tick (data.episode.tick_seconds) is {tick_seconds:g} s, of which no whole number fits into "
+            f"{TRACKER_SECONDS:g} s, the step of tracker and scenarios; give 0.1, {TICK_SECONDS:g}, 0.025 or 0.02"
         )
     return ticks

@@ -22,7 +22,7 @@ def test_steps_and_decisions_last_the_same_in_any_ticks(tick, ticks):
 
 @pytest.mark.parametrize("tick", [0.0, -0.05, 0.03, 0.15, 0.2, 1.0, float("nan"), float("inf")])
 def test_a_tick_that_does_not_fit_is_refused_before_anything_starts(tick):
-    with pytest.raises(CraftError, match="tick_seconds is .*; give 0.1, 0.05, 0.025 or 0.02"):
+    with pytest.raises(CraftError, match=r"data.episode.tick_seconds\) is .*; give 0.1, 0.05, 0.025 or 0.02"):
         episode_options({"tick_seconds": tick})
 
 
@@ -36,8 +36,10 @@ def test_a_protocol_is_judged_in_its_own_ticks():
 def test_what_an_episode_does_not_know_is_refused_with_the_closest_name():
     with pytest.raises(CraftError, match="data.episode has no 'tick_second'; did you mean tick_seconds?"):
         episode_options({"tick_second": 0.1})
-    with pytest.raises(CraftError, match=r"data\.episode: .*; give numbers"):
+    with pytest.raises(CraftError, match=r"data\.episode\.tick_seconds is 'fast'; give a number such as 0.05"):
         episode_options({"tick_seconds": "fast"})
+    with pytest.raises(CraftError, match=r"data\.episode\.ego is '7'; give a name such as vehicle"):
+        episode_options({"ego": 7})
 
 
 def test_waypoints_pass_as_fast_in_long_ticks(straight_route):
