@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import carla
 
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE, AGENT_WALKER
+from craft_lightning.simulation.criteria_parameters import CriteriaParameters as Defaults
 from craft_lightning.simulation.view import agent_kind
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class CollisionCriterion:
 
     """
 
-    def __init__(self, min_speed: float = 0.1) -> None:
+    def __init__(self, min_speed: float = Defaults.min_collision_speed) -> None:
         self.min_speed = min_speed
         self._last_time: dict[int, float] = {}
         self._last: tuple[str, float, float] | None = None
@@ -170,7 +171,12 @@ class LeaderboardCollisions:
 
     """
 
-    def __init__(self, min_speed: float = 0.1, memory: float = 5.0, radius: float = 5.0) -> None:
+    def __init__(
+        self,
+        min_speed: float = Defaults.min_collision_speed,
+        memory: float = Defaults.collision_memory,
+        radius: float = Defaults.collision_distance,
+    ) -> None:
         self.min_speed, self.memory, self.radius = min_speed, memory, radius
         self._actor: tuple[int, float] | None = None
         self._place: tuple[float, float] | None = None

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from craft_lightning.simulation.criteria_parameters import CriteriaParameters as Defaults
+
 if TYPE_CHECKING:
     from craft_lightning.roads.grid import RoadGrid
     from craft_lightning.roads.routing import Route
@@ -91,9 +93,9 @@ class LaneCriteria:
         self,
         grid: "RoadGrid",
         route: "Route",
-        offroad_margin: float = 0.2,
+        offroad_margin: float = Defaults.offroad_margin,
         opposite_angle: float = math.radians(120.0),
-        offroute_distance: float = 4.0,
+        offroute_distance: float = Defaults.offroute_distance,
     ) -> None:
         self.probe = GridProbe(grid)
         self.legal = frozenset(int(lane) for lane in route.legal_lanes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from craft_lightning.simulation.criteria_parameters import CriteriaParameters as Defaults
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.view import (
     LIGHT_GREEN,
@@ -130,7 +131,11 @@ class LightCriteria:
     """
 
     def __init__(
-        self, lines: RouteLines, stop_zone: float = 1.0, go_zone: float = 15.0, green_seconds: float = 2.0
+        self,
+        lines: RouteLines,
+        stop_zone: float = Defaults.stop_zone,
+        go_zone: float = Defaults.go_zone,
+        green_seconds: float = 2.0,
     ) -> None:
         self.lines = lines
         self.stop_zone, self.go_zone, self.green_seconds = stop_zone, go_zone, green_seconds

@@ -172,7 +172,7 @@ class RouteEpisode:
         self._steer, self._done, self._plan = 0.0, False, None
         self._eyes = RigReader(session, self._ego, self.rig, self.options.ticks_per_decision)
         for left in reversed(range(self.options.settle_ticks)):
-            session.control(self._ego, carla.VehicleControl(brake=1.0))
+            session.control(self._ego.id, carla.VehicleControl(brake=1.0))
             self._eyes.settle(left)
             frame = session.tick()
         self.view = self.reader.read()
@@ -299,7 +299,7 @@ class RouteEpisode:
             if scenario.triggered and not scenario.finished:
                 throttle, steer, brake = scenario.disturb(throttle, steer, brake)
         control = carla.VehicleControl(throttle=throttle, steer=steer_to_carla(steer), brake=brake)
-        self.session.control(self._ego, control)
+        self.session.control(self._ego.id, control)
 
     def _play(self, view: WorldView) -> None:
         """Tick the scenarios that are not over and watch their actors."""

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from craft_lightning.simulation.criteria_parameters import CriteriaParameters as Defaults
+
 if TYPE_CHECKING:
     from craft_lightning.roads.routing import Route
 
@@ -37,11 +39,11 @@ class RouteProgress:
     def __init__(
         self,
         route: "Route",
-        deviation: float = 30.0,
-        far: float = 15.0,
-        far_share: float = 0.3,
+        deviation: float = Defaults.deviation_distance,
+        far: float = Defaults.deviation_far,
+        far_share: float = Defaults.deviation_share,
         far_along_route: bool = False,
-        waypoints: int = 2,
+        waypoints: int = Defaults.waypoints_a_tick,
     ) -> None:
         self.route, self._waypoints = route, waypoints
         self._deviation, self._far, self._far_share, self._far_along_route = deviation, far, far_share, far_along_route

@@ -163,12 +163,12 @@ class Session:
                 "it may have died; the episode can be collected again with a new server"
             ) from error
 
-    def control(self, actor: Any, control: "carla.VehicleControl") -> None:
+    def control(self, actor_id: int, control: "carla.VehicleControl") -> None:
         """Control a vehicle from the next tick on; a later call before it takes the place of an earlier one.
 
         Unlike the actor's own method this sends nothing of its own: it travels in the message that asks for the tick.
         """
-        self._orders[actor.id] = carla.command.ApplyVehicleControl(actor.id, control)
+        self._orders[actor_id] = carla.command.ApplyVehicleControl(actor_id, control)
 
     def _send_orders(self, tick: bool) -> None:
         orders = list(self._orders.values())

@@ -105,13 +105,13 @@ def test_controls_travel_with_the_tick(run_script, live_server):
             points = session.world.get_map().get_spawn_points()
             car, other = (session.spawn(session.blueprint("vehicle.*"), points[place]) for place in (0, 20))
             session.tick()
-            session.control(car, carla.VehicleControl(brake=1.0))
-            session.control(car, carla.VehicleControl(throttle=0.7))
-            session.control(other, carla.VehicleControl(throttle=0.7))
+            session.control(car.id, carla.VehicleControl(brake=1.0))
+            session.control(car.id, carla.VehicleControl(throttle=0.7))
+            session.control(other.id, carla.VehicleControl(throttle=0.7))
             session.destroy([other], tick=False)
             frames = [session.tick() for _ in range(20)]
             driven = [car.get_control().throttle, car.get_velocity().length()]
-            session.control(car, carla.VehicleControl(brake=1.0))
+            session.control(car.id, carla.VehicleControl(brake=1.0))
             session.settle()
             frames += [session.tick() for _ in range(40)]
             print(json.dumps({"frames": frames, "driven": driven, "stands": car.get_velocity().length()}))

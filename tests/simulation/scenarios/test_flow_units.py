@@ -36,7 +36,7 @@ def crowded():
     return SimpleNamespace(
         world=world,
         ticks_per_step=2,
-        client=SimpleNamespace(apply_batch=lambda commands: None),
+        control=lambda actor_id, control: None,
         blueprint=lambda name: name,
         try_spawn=lambda blueprint, place: None,
         destroy=lambda actors, tick: None,
@@ -114,8 +114,10 @@ class Spacious:
             get_attribute=lambda name: SimpleNamespace(as_int=lambda: 2),
         )
         self.world = SimpleNamespace(get_blueprint_library=lambda: SimpleNamespace(filter=lambda pattern: [cycle]))
-        self.client = SimpleNamespace(apply_batch=lambda commands: None)
         self.places = []
+
+    def control(self, actor_id, control):
+        pass
 
     def blueprint(self, name):
         return name

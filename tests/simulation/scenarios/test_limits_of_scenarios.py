@@ -26,7 +26,7 @@ class Road:
         calls = {name: lambda value: None for name in ("set_light_state", "set_target_velocity")}
         return SimpleNamespace(id=2, get_physics_control=lambda: SimpleNamespace(wheels=[]), **calls)
 
-    def control(self, actor, control):
+    def control(self, actor_id, control):
         pass
 
     def destroy(self, actors, tick):

@@ -28,8 +28,8 @@ class Wheelhouse:
     def __init__(self):
         self.controls = {}
 
-    def control(self, actor, control):
-        self.controls[actor.id] = control
+    def control(self, actor_id, control):
+        self.controls[actor_id] = control
 
 
 @pytest.fixture

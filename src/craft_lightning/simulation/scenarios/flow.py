@@ -260,7 +260,7 @@ class Flow:
     # -- driving ---------------------------------------------------------------------------------------------------
 
     def _drive(self, bodies: np.ndarray) -> None:
-        """Drive all vehicles for one step with one batch."""
+        """Drive all vehicles for one step."""
         if not self.ids:
             return
         front = self.s + 0.5 * self.length
@@ -279,12 +279,8 @@ class Flow:
         brake = np.where(stopping, np.maximum(brake, 0.3), brake)
         throttle = np.where(brake > 0.0, 0.0, np.clip(0.03 * wanted - 0.35 * excess, 0.0, 0.9))
         steer = self._aim()
-        self.stage.session.client.apply_batch(
-            [
-                carla.command.ApplyVehicleControl(actor, carla.VehicleControl(*pedals))
-                for actor, *pedals in zip(self.ids, throttle.tolist(), steer.tolist(), brake.tolist(), strict=True)
-            ]
-        )
+        for actor, *pedals in zip(self.ids, throttle.tolist(), steer.tolist(), brake.tolist(), strict=True):
+            self.stage.session.control(actor, carla.VehicleControl(*pedals))
 
     def _aim(self) -> np.ndarray:
         """Return steering [V] by pure pursuit, positive to the right as CARLA has it."""

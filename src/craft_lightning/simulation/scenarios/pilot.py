@@ -125,4 +125,4 @@ class Pilot:
         # Pure pursuit: curvature 2 left / distance^2, bicycle with 0.6 of the length between the axles.
         angle = math.atan(0.6 * self._length * 2.0 * left / max(dx * dx + dy * dy, 1.0))
         steer = float(np.clip(angle / self._max_steer, -1.0, 1.0))
-        self.stage.session.control(self.vehicle, carla.VehicleControl(throttle, steer_to_carla(steer), brake))
+        self.stage.session.control(self.vehicle.id, carla.VehicleControl(throttle, steer_to_carla(steer), brake))

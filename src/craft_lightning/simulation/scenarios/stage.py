@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 class Spawner(Protocol):
     """What a scenario needs of a ``Session``."""
 
-    client: Any
     world: Any
     ticks_per_step: int
 
@@ -32,7 +31,7 @@ class Spawner(Protocol):
     def try_spawn(self, blueprint: Any, transform: carla.Transform, attach_to: Any | None = None) -> Any | None:
         """Spawn an actor, None where the place is taken."""
 
-    def control(self, actor: Any, control: carla.VehicleControl) -> None:
+    def control(self, actor_id: int, control: carla.VehicleControl) -> None:
         """Control a vehicle from the next tick of the world on."""
 
     def destroy(self, actors: Any = None, tick: bool = True) -> None:
