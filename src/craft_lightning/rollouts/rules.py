@@ -30,6 +30,13 @@ _SAME = (
     "yield_emergency",
 )
 
+# What an option of an episode may be, by the type of its default.
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a name"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Judging:
@@ -137,10 +144,7 @@ def episode_options(episode: Mapping[str, Any]) -> EpisodeOptions:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise CraftError(f"data.episode has no '{name}'; did you mean {close}? There are {', '.join(known)}")
-        if not isinstance(value, str if isinstance(known[name], str) else int | float):
-            raise CraftError(f"data.episode.{name} is '{value}'; give {_kind(known[name])} such as {known[name]}")
+        kinds, kind = _KINDS[type(known[name])]
+        if not isinstance(value, kinds):
+            raise CraftError(f"data.episode.{name} is '{value}'; give {kind} such as {known[name]}")
     return EpisodeOptions(**episode)
-
-
-def _kind(default: Any) -> str:
-    return "a name" if isinstance(default, str) else "a number"

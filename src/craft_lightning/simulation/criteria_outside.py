@@ -24,7 +24,7 @@ _BESIDE = 0.5  # metres beyond half the lane's width that still count as in it
 _VEHICLE_COSINE = math.cos(math.radians(120.0))  # the ego against the lane that it enters from a junction
 _LANE_COSINE = math.cos(math.radians(150.0))  # one lane against the next
 _SLACK = 1.0  # metres before and behind a segment that still belong to its lane
-_WINDOW = 3  # points of the route looked ahead beside the next one
+_WINDOW = 3  # points of the route that can be passed in one tick, as in the leaderboard
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class OutsideRouteLanes:
         if segment >= 0:
             self._see_lane(segment, yaw)
         # The window follows the ego, as the leaderboard's does: it looks on from every point that was passed.
-        last = min(self._index + _WINDOW + 1, len(self._points) - 1)
+        last = min(self._index + _WINDOW, len(self._points) - 1)
         for index in range(self._index + 1, last + 1):
             px, py = self._points[index]
             heading = self._headings[index]

@@ -73,6 +73,15 @@ def test_the_share_outside_is_of_the_route_passed(judged):
     assert not found.success
 
 
+def test_three_points_of_the_route_can_be_passed_in_a_tick(lane_table, straight_route):
+    """Beside the road, so that every metre that is passed counts."""
+    criterion = OutsideRouteLanes(lane_table, straight_route)
+    criterion.update(2.5, -12.0, 0.0)
+    assert criterion.metres == pytest.approx(2.0)
+    criterion.update(100.0, -12.0, 0.0)
+    assert criterion.metres == pytest.approx(5.0)
+
+
 def test_changing_onto_the_oncoming_lane_is_wrong_until_one_changes_back(lane_table, straight_route):
     criterion = OutsideRouteLanes(lane_table, straight_route)
     for x, y, wrong in ((10.0, LANE, False), (12.0, 1.75, True), (20.0, 1.75, True), (22.0, LANE, False)):

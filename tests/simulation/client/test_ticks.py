@@ -38,6 +38,8 @@ def test_what_an_episode_does_not_know_is_refused_with_the_closest_name():
         episode_options({"tick_second": 0.1})
     with pytest.raises(CraftError, match=r"data\.episode\.tick_seconds is 'fast'; give a number such as 0.05"):
         episode_options({"tick_seconds": "fast"})
+    with pytest.raises(CraftError, match=r"data\.episode\.ticks_per_decision is '2.5'; give a whole number such as 0"):
+        episode_options({"ticks_per_decision": 2.5})
     with pytest.raises(CraftError, match=r"data\.episode\.ego is '7'; give a name such as vehicle"):
         episode_options({"ego": 7})
 
