@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from craft_lightning.arms import Arms
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.distillation import SelfDistillation
 from craft_lightning.objectives.policy_gradient import ProximalPolicy
@@ -59,6 +60,25 @@ def test_a_loss_with_a_network_of_its_own_trains_on_a_gpu():
     values, module = fit("gpu", [ProximalPolicy()])
     assert len(module.loss_modules) == 1
     assert all(math.isfinite(value) for value in values.values()), values
+
+
+def test_the_control_of_a_comparison_trains_and_drives_where_the_fit_did(monkeypatch):
+    places = []
+    monkeypatch.setattr(
+        CounterfactualProxy, "on_train_batch_start", lambda self, trainer, module, *_: places.append(module.device.type)
+    )
+    pretrained = TinyVocabularyPolicy()
+    data = SyntheticDataModule()
+    data.drive = lambda policy, *_: places.append(next(policy.parameters()).device.type) or []
+    trainer = Trainer(
+        max_epochs=1, accelerator="gpu", devices=1, logger=False, enable_checkpointing=False, callbacks=craft()
+    )
+    module = CraftModule(TinyVocabularyPolicy(), learning_rate=1e-2)
+    trainer.fit(module, datamodule=data)
+    arms = Arms(module, pretrained, data, trainer)
+    arms.drive("craft", 0)
+    arms.drive("zero_weights", 0)
+    assert set(places) == {"cuda"}
 
 
 @pytest.mark.parametrize("name", registered_adapters())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from craft_lightning.errors import CraftError
@@ -15,6 +16,9 @@ from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.reports.comparison import Comparison, ComparisonResult
 from craft_lightning.rollouts.worlds import WorldsDataModule
 
+# Lightning's names of accelerators where they are not those of torch's devices.
+_ACCELERATORS = {"cuda": "gpu"}
+
 
 class Arms:
     """Who drives in a comparison.
@@ -23,7 +27,10 @@ class Arms:
         module: the trained module.
         pretrained: a copy of its policy taken before the fit.
         data: the worlds and evaluation routes.
-        trainer: the trainer of the fit, whose length and losses the weight-0 control repeats.
+        trainer: the trainer of the fit, whose device, precision, length and losses the weight-0 control repeats.
+
+    Attributes:
+        device: where the policy was trained; all arms drive there.
 
     """
 
@@ -31,6 +38,7 @@ class Arms:
         self, module: CraftModule, pretrained: PolicyAdapter, data: WorldsDataModule, trainer: Trainer
     ) -> None:
         self.module, self.pretrained, self.data, self.trainer = module, pretrained, data, trainer
+        self.device: torch.device = trainer.strategy.root_device
         self._control: PolicyAdapter | None = None
 
     def drive(self, arm: str, seed: int) -> list[RouteRecord]:
@@ -40,7 +48,15 @@ class Arms:
             CraftError: an arm that does not exist.
 
         """
-        records = self.data.drive(self._policy(arm), f"evaluate {arm}", seed)
+        policy = self._policy(arm)
+        if policy is not None:
+            # Lightning takes a policy back to the CPU when a fit ends; it drives where it was trained.
+            policy.to(self.device)
+        try:
+            records = self.data.drive(policy, f"evaluate {arm}", seed)
+        finally:
+            if policy is not None:
+                policy.cpu()
         return [RouteRecord.from_dict(record) for record in records]
 
     def _policy(self, arm: str) -> PolicyAdapter | None:
@@ -61,10 +77,13 @@ class Arms:
         arguments = {name: value for name, value in self.module.hparams.items() if name != "checkpoint"}
         module = CraftModule(adapter=copy.deepcopy(self.pretrained), **arguments)
         trainer = Trainer(
-            accelerator="cpu" if self.module.device.type == "cpu" else "auto",
+            accelerator=_ACCELERATORS.get(self.device.type, self.device.type),
             devices=1,
+            precision=self.trainer.precision,
             max_epochs=self.trainer.max_epochs,
+            accumulate_grad_batches=self.trainer.accumulate_grad_batches,
             gradient_clip_val=self.trainer.gradient_clip_val,
+            gradient_clip_algorithm=self.trainer.gradient_clip_algorithm,
             callbacks=_without_weight(self.trainer.callbacks),  # type: ignore[attr-defined]
             limit_val_batches=0,
             logger=False,

@@ -4,6 +4,8 @@ Tensors stay where they are; nothing is copied between devices but the road grid
 numba interprets the kernels on the CPU instead, which is how machines without a GPU test them.
 """
 
+import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -71,9 +73,6 @@ def rollout(
         ready = tensor.detach().to(device=device, dtype=dtype).contiguous()
         return ready.numpy() if simulated() else cuda.as_cuda_array(ready)
 
-    def constant(values: np.ndarray) -> Any:
-        return values if simulated() else cuda.as_cuda_array(torch.from_numpy(values).to(device))
-
     single, integer = torch.float32, torch.int64
     summary = torch.zeros(batch, count, 3, device=device)
     collision = torch.full((batch, count), -1, dtype=integer, device=device)
@@ -92,7 +91,7 @@ def rollout(
     poses, boxes, route, stops, counts = (view(tensor, tensor.dtype) for tensor in prepared)
     town = scene.town.cpu().numpy()
     frame = grid_frames(scene.ego_pose.double().cpu().numpy(), town, grids)
-    parameters = [constant(p.as_array()) for p in (world.others, world.tracker, world.bicycle, world.reward)]
+    parameters = [_there(p.as_array(), device) for p in (world.others, world.tracker, world.bicycle, world.reward)]
     from craft_lightning.counterfactual.cuda_kernels import compiled
 
     prepare, score = compiled(trajectories.shape[2] + 1, steps)
@@ -102,7 +101,7 @@ def rollout(
         view(mask, torch.bool),
         view(scene.ego_motion[:, 0], single),
         view(scene.ego_size, single),
-        constant(frame),
+        _there(frame, device),
         view(scene.route_lanes, integer),
     )
     visited = (
@@ -117,11 +116,13 @@ def rollout(
     for index in np.unique(town):
         grid = grids[int(index)]
         members = np.flatnonzero(town == index)
-        rows = constant(members)
-        prepare[-(-len(members) // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
-            rows, *visited, dt, steps, parameters[0], poses, boxes, route, stops, counts
-        )
-        score[-(-len(members) * count // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](
+        rows = _there(members, device)
+        ready = (poses, boxes, route, stops, counts)
+        _launch(prepare, len(members), stream, rows, *visited, dt, steps, parameters[0], *ready)
+        _launch(
+            score,
+            len(members) * count,
+            stream,
             rows,
             *inputs,
             counts,
@@ -129,7 +130,7 @@ def rollout(
             boxes,
             route,
             stops,
-            *(constant(values) for values in grid.arrays()),
+            *_placed(grid, device),
             np.float32(1.0 / grid.resolution),
             dt,
             steps,
@@ -149,3 +150,35 @@ def rollout(
         rewards=rewards if keep_rewards else None,
         states=states if keep_states else None,
     )
+
+
+def _there(values: np.ndarray, device: torch.device) -> Any:
+    """An array as the kernels read it: a copy on the device, or itself where they are interpreted."""
+    from numba import cuda
+
+    return values if simulated() else cuda.as_cuda_array(torch.from_numpy(values).to(device))
+
+
+_copies: "weakref.WeakKeyDictionary[GridArrays, dict[torch.device, tuple[Any, ...]]]" = weakref.WeakKeyDictionary()
+
+
+def _placed(grid: GridArrays, device: torch.device) -> tuple[Any, ...]:
+    """The arrays of a grid on the device, copied there once."""
+    copies = _copies.setdefault(grid, {})
+    if device not in copies:
+        copies[device] = tuple(_there(values, device) for values in grid.arrays())
+    return copies[device]
+
+
+def _launch(kernel: Any, threads: int, stream: Any, *arguments: Any) -> None:
+    """Launch a kernel on so many threads at least; it is compiled at its first launch."""
+    with warnings.catch_warnings():
+        # Numba advises to keep a GPU busier; there are as many candidates as there are.
+        warnings.filterwarnings("ignore", message=r".*Grid size \d+ will likely")
+        try:
+            kernel[-(-threads // THREADS_A_BLOCK), THREADS_A_BLOCK, stream](*arguments)
+        except AttributeError as error:
+            raise CraftError(
+                f"numba-cuda does not work with numpy {np.__version__} ({error}): install craft-lightning[cuda], which "
+                "chooses versions that fit, or take backend numba."
+            ) from error

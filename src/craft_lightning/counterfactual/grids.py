@@ -25,7 +25,7 @@ DRIVING, SHOULDER = 1, 2
 LARGEST_INDEX = 2**24
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # itself a key: what was copied to a GPU is kept with it
 class GridArrays:
     """Arrays of one ``roads.grid.RoadGrid``: C-contiguous, single precision, what is read together lies together.
 

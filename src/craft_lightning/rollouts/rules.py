@@ -1,13 +1,11 @@
 """A protocol's rules, translated into the plain numbers that worlds judge by."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.protocols import Rules, protocol_rules
-from craft_lightning.simulation.episode_spec import EpisodeOptions
 
 if TYPE_CHECKING:
     from craft_lightning.roads.routes import RouteConfig, ScenarioConfig
@@ -29,13 +27,6 @@ _SAME = (
     "scenario_timeout",
     "yield_emergency",
 )
-
-# What an option of an episode may be, by the type of its default.
-_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
-    str: ((str,), "a name"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,51 +91,38 @@ def judging(rules: Rules | None) -> Judging:
     )
 
 
-def named_rules(protocol: str, episode: dict[str, Any]) -> Rules | None:
-    """Return the rules of ``data.protocol``, None where it is empty.
+SUITE_PROTOCOL = "bench2drive-star"
+
+
+def named_rules(protocol: str, episode: dict[str, Any], suite: str = "") -> Rules | None:
+    """Return the rules of ``data.protocol``; where it is empty, those of ``data.suite``, None without either.
 
     Args:
         protocol: the field.
         episode: ``data.episode``, which must not set what the protocol sets.
+        suite: ``data.suite``, which is judged by ``SUITE_PROTOCOL`` unless a protocol is named.
 
     Raises:
         CraftError: an unknown protocol (the sentence names the closest), or a limit set twice.
 
     """
-    if not protocol:
+    if not (protocol or suite):
         return None
+    named = f"data.protocol={protocol}" if protocol else f"data.suite={suite} (judged by {SUITE_PROTOCOL})"
     try:
-        rules = protocol_rules(protocol)
+        rules = protocol_rules(protocol or SUITE_PROTOCOL)
     except CraftError as error:
         raise CraftError(f"data.protocol: {error}") from error
     twice = sorted(set(episode) & set(judging(rules).criteria))
     if twice:
+        own = "an empty data.protocol judges" if protocol else "routes given as data.eval_routes are judged"
         raise CraftError(
-            f"data.episode.{twice[0]} is set by data.protocol={protocol}; leave one of the two out (an empty "
-            "data.protocol judges by limits of your own)"
+            f"data.episode.{twice[0]} is set by {named}; leave one of the two out ({own} by limits of your own)"
         )
     tick = float(episode.get("tick_seconds", rules.tick_seconds))
     if tick != rules.tick_seconds:
         raise CraftError(
-            f"data.episode.tick_seconds is {tick:g}, but data.protocol={protocol} is defined at ticks of "
-            f"{rules.tick_seconds:g} s; leave one of the two out"
+            f"data.episode.tick_seconds is {tick:g}, but {named} is defined at ticks of {rules.tick_seconds:g} s; "
+            "leave one of the two out"
         )
     return rules
-
-
-def episode_options(episode: Mapping[str, Any]) -> EpisodeOptions:
-    """Return the options that ``data.episode`` gives.
-
-    Raises:
-        CraftError: a name that there is not (the sentence names the closest), or a value that does not fit.
-
-    """
-    known = {field.name: field.default for field in dataclasses.fields(EpisodeOptions)}
-    for name, value in episode.items():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1, 0.0)[0]
-            raise CraftError(f"data.episode has no '{name}'; did you mean {close}? There are {', '.join(known)}")
-        kinds, kind = _KINDS[type(known[name])]
-        if not isinstance(value, kinds):
-            raise CraftError(f"data.episode.{name} is '{value}'; give {kind} such as {known[name]}")
-    return EpisodeOptions(**episode)

@@ -28,7 +28,7 @@ class WorldOptions:
         host: host of a running CARLA server; empty starts an embedded server for this world.
         port: RPC port of the running server; ignored for an embedded one.
         timeout: seconds the client waits for one answer of the server.
-        episode: constructor arguments of ``simulation.episode_spec.EpisodeOptions``.
+        episode: constructor arguments of ``simulation.episode_options.EpisodeOptions``.
         atlas: towns between which routes may change: name -> built-in name or path; their order is that of the road
             grids. Empty = all routes are in ``town``.
         maps: folder with further OpenDRIVE files that an embedded server can load.
@@ -52,7 +52,7 @@ class _World:
     def __init__(self, options: WorldOptions) -> None:
         from craft_lightning.roads.towns import load_town
         from craft_lightning.simulation.episode import RouteEpisode
-        from craft_lightning.simulation.episode_spec import EpisodeOptions
+        from craft_lightning.simulation.episode_options import EpisodeOptions
         from craft_lightning.simulation.launcher import EmbeddedServer
         from craft_lightning.simulation.rig_reader import check_rig
         from craft_lightning.simulation.session import Session

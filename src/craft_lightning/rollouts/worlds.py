@@ -24,9 +24,10 @@ from craft_lightning.rollouts.evaluate import Keeper, drive_routes
 from craft_lightning.rollouts.keeping import ResultFolder, default_folder, describe_policy
 from craft_lightning.rollouts.pool import WorldPool
 from craft_lightning.rollouts.progress import DrivingProgress
-from craft_lightning.rollouts.rules import episode_options, judging, named_rules
+from craft_lightning.rollouts.rules import judging, named_rules
 from craft_lightning.rollouts.suites import Atlas, Suite, load_suite, load_suites, own_suite
 from craft_lightning.rollouts.worker import WorldOptions
+from craft_lightning.simulation.episode_options import episode_options
 from craft_lightning.structures import Observation
 
 
@@ -65,7 +66,7 @@ class WorldsDataModule(LightningDataModule):
         step_timeout: seconds after which a world that does not answer counts as frozen.
         start_timeout: seconds a world may take to start.
         max_replacements: faults after which a run stops.
-        episode: further arguments of ``simulation.episode_spec.EpisodeOptions``.
+        episode: further arguments of ``simulation.episode_options.EpisodeOptions``.
         progress: draw progress bars.
         traffic: who drives the background vehicles: sumo, or traffic_manager (CARLA's own, for evaluation that is
             faithful to CARLA; not deterministic).
@@ -135,7 +136,7 @@ class WorldsDataModule(LightningDataModule):
         self.leave_out_missing_towns = leave_out_missing_towns
         self.atlas = Atlas(maps)
         self._clock = episode_options(episode or {})
-        self.rules = named_rules(protocol or ("bench2drive-star" if suite else ""), dict(episode or {}))
+        self.rules = named_rules(protocol, dict(episode or {}), suite)
         self.generated_routes, self.eval_limit = generated_routes, eval_limit
         self.traffic = Traffic(vehicles, walkers, end_on_collision, traffic)
         self.allow_training_on_evaluation_routes = allow_training_on_evaluation_routes

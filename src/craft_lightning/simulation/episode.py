@@ -15,7 +15,8 @@ from craft_lightning.simulation.criteria import Criteria
 from craft_lightning.simulation.criteria_collision import CollisionSensor
 from craft_lightning.simulation.criteria_lights import path_clear, route_lines
 from craft_lightning.simulation.criteria_speed import BackgroundSpeed
-from craft_lightning.simulation.episode_spec import EpisodeOptions, EpisodeSpec, StepResult
+from craft_lightning.simulation.episode_options import EpisodeOptions
+from craft_lightning.simulation.episode_spec import EpisodeSpec, StepResult
 from craft_lightning.simulation.expert import Expert
 from craft_lightning.simulation.intentions import Intention
 from craft_lightning.simulation.lookout import Lookout, touching
@@ -86,7 +87,7 @@ class RouteEpisode:
                 f"episodes of ticks of {self.options.tick_seconds:g} s do not fit a session whose ticks last "
                 f"{session.delta:g} s; give both the same"
             )
-        self.places = Places(session, town, self.options.town_index, atlas or {})
+        self.places = Places(session, town, atlas or {})
         self._zones: list[StopZone] = []
         self._tracker = Tracker(tracker)
         self.reader = ViewReader(session.world)

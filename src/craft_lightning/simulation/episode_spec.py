@@ -1,22 +1,17 @@
-"""Plain data round an episode: which one it is, what all of a world share, what a decision led to."""
+"""Plain data round an episode: which one it is, what a decision led to."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from craft_lightning.conventions import TICK_SECONDS, TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
-from craft_lightning.simulation.clock import ticks_in_a_step
-from craft_lightning.simulation.criteria import CriteriaParameters, Incident
+from craft_lightning.simulation.criteria import Incident
 from craft_lightning.simulation.stage import SUMO, TRAFFIC_SOURCES
 
 if TYPE_CHECKING:
     from craft_lightning.roads.routes import RouteConfig
-
-_WAYPOINTS = CriteriaParameters.waypoints_a_tick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,57 +52,6 @@ class EpisodeSpec:
     def __post_init__(self) -> None:
         if self.traffic not in TRAFFIC_SOURCES:
             raise CraftError(f"traffic is '{self.traffic}'; choose {' or '.join(TRAFFIC_SOURCES)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class EpisodeOptions:
-    """What all episodes of a world share.
-
-    Args:
-        ego: blueprint of the ego; where the server lacks it, its first car.
-        town_index: index of the town's road grid in scenes.
-        tick_seconds: simulated seconds of a tick: 0.05, or another that 0.1 s is a multiple of. Longer ticks cost less
-            and show contacts and lights less finely; protocols are defined at 0.05 s.
-        ticks_per_decision: ticks that one decision spans; 0 = those of half a second.
-        settle_ticks: ticks between spawning and the first observation.
-        blocked_seconds: standing this long ends the episode.
-        timeout_base: seconds every route is given.
-        timeout_share: further time: the route's length at this share of its speed limit.
-        offroute_distance: metres from the route above which a decision counts as off it.
-        stop_zone: metres before a red light's line in which the ego must stand.
-        go_zone: metres before a green light's line in which the ego must drive.
-
-    """
-
-    ego: str = "vehicle.lincoln.mkz_2020"
-    town_index: int = 0
-    tick_seconds: float = TICK_SECONDS
-    ticks_per_decision: int = 0
-    settle_ticks: int = 4
-    blocked_seconds: float = CriteriaParameters.blocked_seconds
-    timeout_base: float = CriteriaParameters.timeout_base
-    timeout_share: float = CriteriaParameters.timeout_share
-    offroute_distance: float = CriteriaParameters.offroute_distance
-    stop_zone: float = CriteriaParameters.stop_zone
-    go_zone: float = CriteriaParameters.go_zone
-
-    def __post_init__(self) -> None:
-        ticks_in_a_step(self.tick_seconds)
-        if self.ticks_per_decision < 0 or self.settle_ticks < 1:
-            raise CraftError(
-                "episode.ticks_per_decision must not be negative and episode.settle_ticks at least 1; correct them"
-            )
-        if self.ticks_per_decision == 0:
-            half_a_second = round(TICK_SECONDS * TICKS_PER_DECISION / self.tick_seconds)
-            object.__setattr__(self, "ticks_per_decision", half_a_second)
-
-    def criteria(self, spec: EpisodeSpec) -> CriteriaParameters:
-        """Return the criteria's limits of an episode."""
-        names = {field.name for field in dataclasses.fields(CriteriaParameters)}
-        shared = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        # As many a second as the leaderboard passes in its ticks, and never fewer a tick.
-        shared["waypoints_a_tick"] = math.ceil(_WAYPOINTS * max(self.tick_seconds / TICK_SECONDS, 1.0))
-        return CriteriaParameters(**{"end_on_collision": spec.end_on_collision, **shared, **spec.rules})
 
 
 @dataclasses.dataclass

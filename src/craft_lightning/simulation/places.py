@@ -68,7 +68,6 @@ class Places:
     Args:
         session: the session, which is in ``town``.
         town: the town to begin with.
-        index: index of its road grid in scenes, where there is no atlas.
         atlas: further towns: name in route files -> built-in name or path of an OpenDRIVE file. The place of a town in
             the atlas is its index in scenes.
 
@@ -77,11 +76,11 @@ class Places:
 
     """
 
-    def __init__(self, session: "Session", town: "Town", index: int, atlas: Mapping[str, str]) -> None:
+    def __init__(self, session: "Session", town: "Town", atlas: Mapping[str, str]) -> None:
         self._session, self._atlas = session, dict(atlas)
         self._order = {name: number for number, name in enumerate(self._atlas)}
         self._known: dict[str, Place] = {}
-        self.here = self._read(town, self._order.get(town.name, index))
+        self.here = self._read(town, self._order.get(town.name, 0))
 
     def enter(self, name: str) -> bool:
         """Be in a town; return whether the world had to be changed.

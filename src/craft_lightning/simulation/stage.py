@@ -1,5 +1,6 @@
 """Sets the stage of an episode: the ego with its collision sensor, background traffic, weather."""
 
+import difflib
 import math
 import warnings
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import carla
 import numpy as np
 
 from craft_lightning.conventions import AGENT_CYCLIST, AGENT_VEHICLE
-from craft_lightning.errors import WorldError
+from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.frames import pose_to_carla
 from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.traffic_manager import fill_with_traffic_manager
@@ -18,6 +19,7 @@ from craft_lightning.simulation.view import WorldView
 SUMO_TRAFFIC = "controller.traffic.sumo"
 SUMO, TRAFFIC_MANAGER = "sumo", "traffic_manager"
 TRAFFIC_SOURCES = (SUMO, TRAFFIC_MANAGER)
+DEFAULT_EGO = "vehicle.lincoln.mkz_2020"
 _JAM = 40.0  # metres from the ego within which a jam holds it up
 _SEED_LIMIT = 2**31 - 1  # attributes of blueprints are 32-bit integers
 
@@ -27,17 +29,25 @@ def spawn_ego(session: Session, blueprint: str, x: float, y: float, z: float, ya
 
     Args:
         session: the session.
-        blueprint: wanted id; where the server lacks it, its first car.
+        blueprint: wanted id; a server that lacks the default one gives its first car.
         x: world frame, metres; ``y`` and ``z`` likewise.
         y: metres.
         z: height of the road, metres.
         yaw: radians.
 
     Raises:
+        CraftError: the server has no such blueprint.
         WorldError: the place is taken.
 
     """
-    name = blueprint if session.has_blueprint(blueprint) else "vehicle.*"
+    name = blueprint
+    if not session.has_blueprint(blueprint):
+        if blueprint != DEFAULT_EGO:
+            cars = [car.id for car in session.blueprints.filter("vehicle.*")]
+            close = difflib.get_close_matches(blueprint, cars, 1)
+            meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(cars))}"
+            raise CraftError(f"data.episode.ego is '{blueprint}', which the server has not; {meant}")
+        name = "vehicle.*"
     chosen = session.blueprint(name, role_name="hero")
     if name != blueprint:
         warnings.warn(f"the server has no '{blueprint}'; the ego drives a '{chosen.id}'", stacklevel=2)

@@ -160,7 +160,8 @@ from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.roads.towns import load_town
 from craft_lightning.simulation.drive import follow_route
 from craft_lightning.simulation.episode import RouteEpisode
-from craft_lightning.simulation.episode_spec import EpisodeOptions, EpisodeSpec
+from craft_lightning.simulation.episode_options import EpisodeOptions
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.session import Session
 
 PORT = int(sys.argv[1])

@@ -1,13 +1,16 @@
 """Ticks of another length than 0.05 s: the same seconds pass, and whoever needs 0.05 s says so."""
 
+import re
+
 import pytest
 
 from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import CraftError
 from craft_lightning.rig import Lidar, Radar
-from craft_lightning.rollouts.rules import episode_options, named_rules
+from craft_lightning.rollouts.rules import named_rules
 from craft_lightning.simulation.clock import ticks_in_a_step
-from craft_lightning.simulation.episode_spec import EpisodeOptions, EpisodeSpec
+from craft_lightning.simulation.episode_options import EpisodeOptions, episode_options
+from craft_lightning.simulation.episode_spec import EpisodeSpec
 from craft_lightning.simulation.progress import RouteProgress
 from craft_lightning.simulation.rig_decoding import carla_attributes
 
@@ -20,7 +23,7 @@ def test_steps_and_decisions_last_the_same_in_any_ticks(tick, ticks):
     assert EpisodeOptions(tick_seconds=tick, ticks_per_decision=7).ticks_per_decision == 7
 
 
-@pytest.mark.parametrize("tick", [0.0, -0.05, 0.03, 0.15, 0.2, 1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("tick", [0.0, -0.05, 1e-9, 0.001, 5e-324, 0.03, 0.15, 0.2, 1.0, float("nan"), float("inf")])
 def test_a_tick_that_does_not_fit_is_refused_before_anything_starts(tick):
     with pytest.raises(CraftError, match=r"data.episode.tick_seconds\) is .*; give 0.1, 0.05, 0.025 or 0.02"):
         episode_options({"tick_seconds": tick})
@@ -30,18 +33,50 @@ def test_a_protocol_is_judged_in_its_own_ticks():
     assert named_rules("bench2drive", {"tick_seconds": TICK_SECONDS}).name == "bench2drive"
     with pytest.raises(CraftError, match=r"data.episode.tick_seconds is 0.1, but data.protocol=bench2drive .* 0.05 s"):
         named_rules("bench2drive", {"tick_seconds": 0.1})
+    with pytest.raises(CraftError, match=r"but data.suite=embedded-220 \(judged by bench2drive-star\) is defined at"):
+        named_rules("", {"tick_seconds": 0.1}, "embedded-220")
+    with pytest.raises(CraftError, match=r"is set by data.suite=embedded-220 .* data.eval_routes are judged"):
+        named_rules("", {"timeout_base": 10.0}, "embedded-220")
     assert named_rules("", {"tick_seconds": 0.1}) is None
 
 
 def test_what_an_episode_does_not_know_is_refused_with_the_closest_name():
     with pytest.raises(CraftError, match="data.episode has no 'tick_second'; did you mean tick_seconds?"):
         episode_options({"tick_second": 0.1})
-    with pytest.raises(CraftError, match=r"data\.episode\.tick_seconds is 'fast'; give a number such as 0.05"):
-        episode_options({"tick_seconds": "fast"})
-    with pytest.raises(CraftError, match=r"data\.episode\.ticks_per_decision is '2.5'; give a whole number such as 0"):
-        episode_options({"ticks_per_decision": 2.5})
-    with pytest.raises(CraftError, match=r"data\.episode\.ego is '7'; give a name such as vehicle"):
-        episode_options({"ego": 7})
+    with pytest.raises(CraftError, match=r"data.episode has no 'foo'; there are ego, tick_seconds, "):
+        episode_options({"foo": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("tick_seconds", "fast", "'fast'; give a number such as 0.05"),
+        ("tick_seconds", None, "None; give a number such as 0.05"),
+        ("ego", 7, "7; give a name such as vehicle"),
+        ("ego", "", "''; give a name such as vehicle"),
+        ("ticks_per_decision", 2.5, "2.5; give a whole number of ticks from 0 to 400, such as 0"),
+        ("ticks_per_decision", True, "True; give a whole number of ticks"),
+        ("ticks_per_decision", -1, "-1; give a whole number of ticks"),
+        ("ticks_per_decision", 1_000_000, "1000000; give a whole number of ticks"),
+        ("ticks_per_decision", 81, "81: 4.05 s of 0.05 s a tick, but a plan ends after 4 s; give 80 or fewer, or 0"),
+        ("settle_ticks", 0, "0; give a whole number of ticks from 1 to 1000"),
+        ("blocked_seconds", -5, "-5; give a number of seconds from 1 to 1e"),
+        ("blocked_seconds", float("nan"), "nan; give a number of seconds"),
+        ("timeout_base", float("inf"), "inf; give a number of seconds"),
+        ("timeout_share", -1.0, "-1.0; give a number of times the speed limit from 0 to 10, such as 0.25"),
+        ("offroute_distance", 0.0, "0.0; give a number of metres"),
+        ("go_zone", "far", "'far'; give a number of metres from 0 to 100, such as 15"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_before_anything_starts(name, value, sentence):
+    with pytest.raises(CraftError, match=re.escape(f"data.episode.{name} is {sentence}")):
+        episode_options({name: value})
+
+
+def test_the_ends_of_the_ranges_are_taken():
+    assert episode_options({"ticks_per_decision": 80}).ticks_per_decision == 80
+    assert episode_options({"ticks_per_decision": 400, "tick_seconds": 0.01}).ticks_per_decision == 400
+    assert episode_options({"timeout_share": 0, "blocked_seconds": 1}).timeout_share == 0
 
 
 def test_waypoints_pass_as_fast_in_long_ticks(straight_route):
