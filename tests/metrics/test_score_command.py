@@ -162,3 +162,54 @@ def test_no_torch_is_needed(tmp_path):
     for words in (["score", str(shard.path)], ["merge", str(tmp_path)]):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+
+
+def own_run(path, capsys, **conditions):
+    protocol = Protocol(town="craftville", suite="mine", num_routes=1, **conditions)
+    ShardFile(path, protocol).add(
+        RouteRecord("r1", index=0, status="Perfect", route_completion=100.0, town="craftville", length_m=200.0)
+    )
+    (found,) = score(capsys, path)
+    assert main(["score", str(path)]) == 0
+    return found, capsys.readouterr().out
+
+
+def test_a_run_under_limits_of_its_own_is_no_result_under_a_protocol(tmp_path, capsys):
+    found, printed = own_run(tmp_path / "own.json", capsys, tick_seconds=0.1, ticks_per_decision=5)
+    assert (found["protocol"], found["tick_seconds"], found["decision_seconds"]) == ("own-limits", 0.1, 0.5)
+    assert any("limits of its own and scored by the formulas of bench2drive" in note for note in found["notes"])
+    assert "0.1 / 0.5" in printed
+    stamped = json.loads((tmp_path / "own.json").read_text())["craft_lightning"]["rules"]
+    assert stamped == {"name": "own-limits", "variant": "b2d", "ability": "0.0.3"}
+    assert main(["merge", str(tmp_path)]) == 0
+    capsys.readouterr()
+    (merged,) = score(capsys, tmp_path / "merged.json")
+    assert merged["protocol"] == "own-limits"
+
+
+def test_a_run_under_a_protocol_is_named_after_it(tmp_path, capsys):
+    found, printed = own_run(tmp_path / "a.json", capsys, rules="leaderboard-2.1", trained_on_evaluation=True)
+    assert (found["protocol"], found["trained_on_evaluation"]) == ("leaderboard-2.1", True)
+    assert "TRAINED ON THESE ROUTES" in printed
+    assert not any("limits of its own" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(("field", "value"), [("score_composed", 1e9), ("score_composed", -50), ("score_penalty", 1.5)])
+def test_scores_out_of_their_range_are_refused(tmp_path, shared_data, capsys, field, value):
+    document = json.loads((shared_data / "bench2drive/pdm_lite/merged.json").read_text())
+    document["_checkpoint"]["records"][3]["scores"][field] = value
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(document))
+    said = mistake(capsys, "score", path)
+    assert f"field scores.{field} is {value!r}, which is not between 0 and" in said
+    assert document["_checkpoint"]["records"][3]["route_id"] in said
+
+
+def test_types_that_count_for_no_ability_are_named(tmp_path, shared_data, capsys):
+    document = json.loads((shared_data / "bench2drive/pdm_lite/merged.json").read_text())
+    document["_checkpoint"]["records"][3]["scenario_name"] = "Foo_1"
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(document))
+    (found,) = score(capsys, path)
+    route = document["_checkpoint"]["records"][3]["route_id"]
+    assert any("1 routes have no scenario type of Bench2Drive" in note and route in note for note in found["notes"])

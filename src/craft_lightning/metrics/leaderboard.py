@@ -23,6 +23,7 @@ from craft_lightning.metrics.scores import Variant, driving_score
 OWN = "craft_lightning"
 # Rows of routes that were begun and never judged.
 STARTED = "Started"
+_ROUNDED = 1e-3  # by which sums and products of rounded numbers leave their range
 _ID = re.compile(r"^RouteScenario_(?P<id>.+?)(?:_rep(?P<repetition>\d+))?$")
 
 
@@ -118,14 +119,19 @@ def parse_row(index: int, row: Mapping[str, Any]) -> RouteRecord:
 
 
 def _require_scores(row: Mapping[str, Any], where: str) -> None:
-    """Refuse the scores that a row states of itself where they are no finite numbers."""
+    """Refuse the scores that a row states of itself where they are no numbers in their range."""
     scores = row.get("scores")
-    for name in ("score_composed", "score_penalty"):
+    for name, most in (("score_composed", 100.0), ("score_penalty", 1.0)):
         value = scores.get(name) if isinstance(scores, Mapping) else None
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise CraftError(f"{where}: field scores.{name} is {value!r}; give a finite number or leave it out")
+        if not -_ROUNDED <= value <= most + _ROUNDED:
+            raise CraftError(
+                f"{where}: field scores.{name} is {value!r}, which is not between 0 and {most:g}; correct it or leave "
+                "it out"
+            )
 
 
 def composed_score(row: Mapping[str, Any]) -> float | None:

@@ -91,11 +91,12 @@ def merge_documents(documents: Sequence[ResultDocument], path: str = MERGED) -> 
     if len(planned) == len(ordered):
         # Our own files each plan the whole suite.
         total = max(planned) if first.stamp else max(sum(planned) - len(duplicates), len(routes))
-    own = first.stamp.rules if first.stamp is not None else ""
     return ResultDocument(
         path=path,
         routes=routes,
-        protocol=own or fitting_protocol(routes, merged=any(item.protocol == "bench2drive" for item in ordered)),
+        protocol=first.protocol
+        if first.stamp is not None
+        else fitting_protocol(routes, merged=any(item.protocol == "bench2drive" for item in ordered)),
         stamp=first.stamp,
         planned=total,
         duplicates=tuple(sorted(duplicates, key=natural_key)),

@@ -14,6 +14,11 @@ from typing import Any, Literal
 
 from craft_lightning.errors import CraftError
 
+OWN_LIMITS = "own-limits"
+"""Stands for a protocol where a run was judged by limits of its own."""
+FORMULAS_OF_OWN_LIMITS = "bench2drive"
+"""Whose formulas score such a run."""
+
 VariantName = Literal["lb1.0", "lb2.0", "lb2.1", "b2d"]
 AbilityFormula = Literal["0.0.3", "0.0.4"]
 

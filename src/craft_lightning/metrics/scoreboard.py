@@ -32,6 +32,8 @@ def print_scoreboard(summaries: Sequence[dict[str, Any]], console: Console | Non
             table.add_row(label, *cells)
     console.print(table)
     for name, summary in zip(names, summaries, strict=True):
+        if summary["trained_on_evaluation"]:
+            console.print(f"{name}: TRAINED ON THESE ROUTES", markup=False, highlight=False, soft_wrap=True)
         if summary["stamp"]:
             console.print(f"{name}: {summary['stamp']}", markup=False, highlight=False, soft_wrap=True)
         for note in summary["notes"]:
@@ -52,6 +54,7 @@ def _rows(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str] | No
     rows: list[tuple[str, list[str] | None]] = [
         row("protocol", lambda s: s["protocol"]),
         row("world", lambda s: s["world"] or "-"),
+        row("tick / decision, s", _clock),
         row("routes evaluated", lambda s: f"{s['routes_evaluated']} of {s['routes_suite']}"),
         gap,
     ]
@@ -82,6 +85,12 @@ def _rows(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[str] | No
         label = name.replace("_", " ") + (", km" if outside else " / km")
         rows.append(row(label, lambda s, name=name: s["infractions_per_km"][name], 3))
     return rows
+
+
+def _clock(summary: dict[str, Any]) -> str | None:
+    if summary["tick_seconds"] is None:
+        return None
+    return f"{summary['tick_seconds']:g} / {summary['decision_seconds']:g}"
 
 
 def _percent(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from craft_lightning.errors import CraftError
 from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.leaderboard import OWN, build_row
 from craft_lightning.metrics.messages import LISTS
-from craft_lightning.metrics.protocols import protocol_rules
+from craft_lightning.metrics.protocols import FORMULAS_OF_OWN_LIMITS, OWN_LIMITS, protocol_rules
 from craft_lightning.metrics.records import COMPLETED, PERFECT, RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.metrics.scores import score_variant
@@ -55,7 +55,7 @@ class ShardFile:
         self.path, self.protocol = Path(path), protocol
         self.total = protocol.num_routes if routes is None else routes
         self.sensors = list(sensors)
-        self.rules = protocol_rules(protocol.rules or "bench2drive")
+        self.rules = protocol_rules(protocol.rules or FORMULAS_OF_OWN_LIMITS)
         self._rows: dict[int, dict[str, Any]] = {}
         self._records: dict[int, RouteRecord] = {}
         if self.path.exists():
@@ -137,8 +137,14 @@ class ShardFile:
             "values": [str(value) for value in (*means, *per_km)],
             "labels": heads if overall else [],
             # The field's tools pass over keys that they do not know.
-            OWN: {"protocol": self.protocol.to_dict(), "rules": self.rules.to_dict()},
+            OWN: {"protocol": self.protocol.to_dict(), "rules": self._stamped_rules()},
         }
+
+    def _stamped_rules(self) -> dict[str, Any]:
+        """Return all limits of the protocol; of a run under limits of its own, whose formulas score it."""
+        if self.protocol.rules:
+            return self.rules.to_dict()
+        return {"name": OWN_LIMITS, "variant": self.rules.variant, "ability": self.rules.ability}
 
     def _entry_status(self) -> str:
         if len(self._records) < self.total:

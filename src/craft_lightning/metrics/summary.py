@@ -20,7 +20,7 @@ from craft_lightning.metrics.documents import ResultDocument, consistency, short
 from craft_lightning.metrics.leaderboard import natural_key, route_key
 from craft_lightning.metrics.messages import COUNT_LISTS, LISTS
 from craft_lightning.metrics.motion import Motion
-from craft_lightning.metrics.protocols import Rules, protocol_rules
+from craft_lightning.metrics.protocols import OWN_LIMITS, Rules, protocol_rules
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import EMBEDDED_NOTE
 from craft_lightning.metrics.scores import driving_score, score_variant
@@ -107,8 +107,10 @@ def summarise(
     asked = rules
     rules = rules or protocol_rules(document.protocol)
     document, motions, notes = _of_suite(document, routes, motions)
-    if asked is not None and asked.name != document.protocol:
-        notes.append(f"driven under {document.protocol} and scored by the formulas of {asked.name}")
+    if asked is not None and asked.name != document.judged_by:
+        notes.append(f"driven under {document.judged_by} and scored by the formulas of {asked.name}")
+    elif document.judged_by == OWN_LIMITS:
+        notes.append(f"judged by limits of its own and scored by the formulas of {rules.name}: no result under it")
     suite = _suite(document, rules, routes)
     notes += suite.notes
     records = document.records
@@ -125,9 +127,12 @@ def summarise(
     stamp = document.stamp
     return {
         "file": document.path,
-        "protocol": rules.name,
+        "protocol": rules.name if asked is not None else document.judged_by,
         "world": stamp.world if stamp else None,
         "suite": stamp.suite if stamp else None,
+        "tick_seconds": stamp.tick_seconds if stamp else None,
+        "decision_seconds": round(stamp.tick_seconds * stamp.ticks_per_decision, 9) if stamp else None,
+        "trained_on_evaluation": stamp.trained_on_evaluation if stamp else None,
         "stamp": EMBEDDED_NOTE if stamp and stamp.world == "embedded" else None,
         "routes_suite": suite.size,
         "routes_evaluated": len(records),
@@ -287,6 +292,11 @@ def _abilities(
     asked = [abilities_of(record.scenario) for record in records]
     if not any(asked):
         return {"abilities": None, "ability_formula": None, "traffic_signs": None}
+    unknown = [record.route_id for record, abilities in zip(records, asked, strict=True) if not abilities]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} routes have no scenario type of Bench2Drive and count for no ability: {shortened(unknown)}"
+        )
     report = judge_signs(records, routes, maps)
 
     def with_signs(judge: Callable[[SignPass], bool]) -> dict[str, float]:
