@@ -10,7 +10,7 @@ from craft_lightning import __main__ as door
 from craft_lightning.errors import CraftError
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.residual import GroundedResidual
-from craft_lightning.resume import ResumeHint, last_checkpoint
+from craft_lightning.resume import ResumeHint, kept_sentence, last_checkpoint
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 from craft_lightning.testing.transitions import SyntheticDataModule
 
@@ -59,6 +59,31 @@ def test_ctrl_c_before_the_first_checkpoint_promises_nothing(tmp_path, capsys):
     assert "in iteration 0; nothing is saved yet" in capsys.readouterr().err
     with pytest.raises(CraftError, match="ckpt_path=last: no run below .* has a checkpoint"):
         last_checkpoint(tmp_path)
+
+
+class Testing(SyntheticDataModule):
+    """Is interrupted while it drives, when it has kept a route."""
+
+    def __init__(self, result_file):
+        super().__init__()
+        self.result_file = result_file
+
+    def test_dataloader(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return [[]]
+
+
+def test_ctrl_c_in_a_test_says_where_its_routes_are(tmp_path, capsys):
+    kept = tmp_path / "results.json"
+    kept.write_text("{}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[ResumeHint()])
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer.test(CraftModule(TinyVocabularyPolicy()), datamodule=Testing(kept))
+    assert f"are in {kept}: the same command goes on with the others" in capsys.readouterr().err
+    kept.unlink()
+    assert "before a route was driven to its end; the same command begins anew" in kept_sentence(kept)
+    assert "data.results=FOLDER keeps them" in kept_sentence(None)
 
 
 def test_last_is_the_newest_of_all_runs(tmp_path):

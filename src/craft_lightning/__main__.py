@@ -80,7 +80,8 @@ def usage() -> str:
         "",
         f"recipes: {', '.join(recipe_names())}",
         f"example: {program} fit --config craft_vocabulary --losses.residual.weight=0.3",
-        f"all fields of a command: {program} fit --help; --print_config shows what a command would run",
+        f"all fields of a command: {program} fit --help, those of data: {program} fit --data.help=DrivingDataModule; "
+        "--print_config shows what a command would run",
     ]
     return "\n".join(lines)
 

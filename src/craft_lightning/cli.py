@@ -4,6 +4,7 @@ errors.
 
 import copy
 import difflib
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -268,7 +269,7 @@ class CraftCLI(LightningCLI):
         if self.datamodule.motion:
             motions = read_motions(path.parent / MOTIONS, [record.save_name for record in document.records])
         print_scoreboard([summarise(document, routes=self.datamodule.eval_suite, motions=motions)])
-        print(f"{len(document.records)} routes in {path}; again: craft-lightning score {path}")
+        print(f"{len(document.records)} routes in {path}; again: craft-lightning score {shlex.quote(str(path))}")
 
     def predict(self, **arguments: Any) -> None:
         """Drive the evaluation routes and write their records."""

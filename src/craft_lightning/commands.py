@@ -156,7 +156,12 @@ def _add_audit(tools: Any) -> None:
     audit.add_argument("--suite", default="craftville_eval", help="route suite, by name or file")
     audit.add_argument("--output", type=Path, default=Path("audit"), help="folder of the results")
     audit.add_argument("--states", type=int, default=200, help="visited states")
-    audit.add_argument("--branches", type=int, default=12, help="candidates drawn a state")
+    audit.add_argument(
+        "--branches",
+        type=int,
+        default=12,
+        help="candidates drawn a state, beside the executed and the most probable one",
+    )
     audit.add_argument("--seed", type=int, default=0, help="the same seed gives the same audit")
     audit.add_argument("--workers", type=int, default=2, help="worlds side by side")
     audit.add_argument("--town", default="", help="built-in town or OpenDRIVE file (default: the routes' own)")

@@ -120,13 +120,18 @@ class CommandLineWins(Callback):
 
 
 class ResumeHint(Callback):
-    """Says how to go on when Ctrl-C or SIGTERM ends a fit: checkpoints are taken between iterations."""
+    """Says how to go on when Ctrl-C or SIGTERM ends a fit (checkpoints are taken between iterations) or a test."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Print one sentence; other exceptions speak for themselves."""
-        if trainer.training and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        if not isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            return
+        if trainer.training:
             path = getattr(trainer.checkpoint_callback, "best_model_path", "")
             _say(resume_sentence(trainer.current_epoch, path))
+        elif trainer.testing:
+            kept = getattr(trainer.datamodule, "result_file", None)  # type: ignore[attr-defined]
+            _say(kept_sentence(kept))
 
 
 def resume_sentence(iteration: int, checkpoint: str) -> str:
@@ -143,6 +148,20 @@ def resume_sentence(iteration: int, checkpoint: str) -> str:
         f"interrupted in iteration {iteration}; all before it is in {checkpoint}: the same command with "
         f"--ckpt_path={checkpoint} (or --ckpt_path=last) collects this iteration again and goes on"
     )
+
+
+def kept_sentence(results: Path | None) -> str:
+    """Return how to go on after a test was interrupted.
+
+    Args:
+        results: the file that holds the routes driven so far, None where none is written.
+
+    """
+    if results is not None and not results.exists():
+        return "interrupted before a route was driven to its end; the same command begins anew"
+    if results is None:
+        return "interrupted; no route is kept, the same command begins anew (data.results=FOLDER keeps them)"
+    return f"interrupted; the routes driven so far are in {results}: the same command goes on with the others"
 
 
 @rank_zero_only

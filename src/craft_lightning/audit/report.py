@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,7 @@ WORTHS = {
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito
 _FEW = 8  # groups whose sum still leaves room for each of them
 _BINS = 8
+_LEGEND = 0.25  # of a panel's height, kept free under its rows
 
 
 def summarise(states: Sequence[Mapping[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
@@ -132,8 +134,8 @@ def _calibration(axes: Axes, states: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(xs, ys, marker="o", markersize=4, linewidth=1.2, color=COLOURS[number], label=TITLES[name])
     low, high = float(min(real.min(), decay.min())), float(max(real.max(), decay.max()))
     axes.plot([low, high], [low, high], color="black", linewidth=0.6, linestyle=":")
-    axes.set_xlabel("predicted return (37)")
-    axes.set_ylabel("realised return (37)")
+    axes.set_xlabel("predicted return (CRAFT, equation 37)")
+    axes.set_ylabel("realised return (the same)")
     axes.set_title("calibration: candidates followed over the proxy's horizon", fontsize=10)
     axes.legend(fontsize=7, loc="upper left")
 
@@ -157,8 +159,11 @@ def _collisions(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
         axes.barh(rows, blind, 0.18, left=both, color="white", edgecolor=COLOURS[number], hatch="////", linewidth=0.8)
         axes.barh(rows, phantom, 0.18, color=COLOURS[number], alpha=0.35)
     axes.axvline(0.0, color="black", linewidth=0.8)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -1.1), max(high, 1.1))  # few collisions still are whole ones
     axes.set_yticks(range(len(groups)), groups, fontsize=8)
     axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
     axes.set_xlabel("branches; left: charged, no collision; right: real collisions (hatched: not charged)", fontsize=8)
     axes.set_title("collisions, predicted against real", fontsize=10)
@@ -176,10 +181,10 @@ def _ratios(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
         axes.plot([one.value for one in found], rows, "o", markersize=5, color=COLOURS[number], label=WORTHS[name])
     axes.axvline(0.5, color="black", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(groups)), groups, fontsize=8)
-    axes.set_ylim(len(groups) + (0.7 if len(groups) > _FEW else -0.1), -0.5)  # room for the legend
+    axes.set_ylim(len(groups) - 0.5 + _LEGEND * len(groups), -0.5)
     axes.set_xlabel("Cov(A_real, Phi) / Var(Phi) under the policy, 95 % over states", fontsize=8)
     axes.set_title("right of 1/2: variance is taken away (Prop 3.2)", fontsize=10)
-    axes.legend(fontsize=7, loc="lower right", ncols=3, columnspacing=0.8, handletextpad=0.2)
+    axes.legend(fontsize=7, loc="lower right")
 
 
 def _table(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:

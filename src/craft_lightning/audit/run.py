@@ -31,7 +31,7 @@ class AuditOptions:
         suite: route suite, by name or file.
         output: folder of the results; an audit that was interrupted goes on there.
         states: visited states.
-        branches: candidates drawn a state.
+        branches: candidates drawn a state; the executed and the most probable one are branches beside them.
         seed: of routes, traffic, sampling and draws.
         workers: worlds side by side.
         town: built-in town or OpenDRIVE file; empty = the routes' own.

@@ -84,7 +84,9 @@ class ResultFolder(Keeper):
             try:
                 self.shard = ShardFile(self.path, protocol)
             except CraftError as error:
-                raise CraftError(f"data.results: {error}") from error
+                raise CraftError(
+                    f"data.results: {error}; or move {self.folder} away, and the same command begins anew"
+                ) from error
             self._begun = {int(index): count for index, count in _read(self.folder / ATTEMPTS).items()}
         except BaseException:
             self._lock.close()

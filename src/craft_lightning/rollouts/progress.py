@@ -19,6 +19,7 @@ class DrivingProgress:
     Args:
         title: what is going on.
         total: number of decisions or routes.
+        done: how many of them are there already.
         unit: "decision" or "route".
         enabled: False draws nothing (ranks other than 0, quiet runs).
         check: called at every decision; raises to stop driving (Lightning looks at SIGTERM only between batches).
@@ -26,11 +27,24 @@ class DrivingProgress:
     """
 
     def __init__(
-        self, title: str, total: int, unit: str, enabled: bool = True, check: Callable[[], None] = lambda: None
+        self,
+        title: str,
+        total: int,
+        unit: str,
+        enabled: bool = True,
+        check: Callable[[], None] = lambda: None,
+        done: int = 0,
     ) -> None:
         self.check = check
         self.bar = tqdm(
-            total=total, desc=title, unit=unit, disable=not enabled, leave=False, dynamic_ncols=True, mininterval=0.5
+            total=total,
+            initial=done,
+            desc=title,
+            unit=unit,
+            disable=not enabled,
+            leave=False,
+            dynamic_ncols=True,
+            mininterval=0.5,
         )
         self.events: Counter[str] = Counter()
         self.scores: list[float] = []

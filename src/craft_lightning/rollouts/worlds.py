@@ -66,7 +66,9 @@ class WorldsDataModule(LightningDataModule):
         step_timeout: seconds after which a world that does not answer counts as frozen.
         start_timeout: seconds a world may take to start.
         max_replacements: faults after which a run stops.
-        episode: further arguments of ``simulation.episode_options.EpisodeOptions``.
+        episode: options of all episodes by name: tick_seconds (0.05), ticks_per_decision (0 = those of half a second),
+            ego, settle_ticks, offroute_distance, stop_zone, go_zone, and where no protocol judges blocked_seconds,
+            timeout_base and timeout_share; see ``simulation.episode_options.EpisodeOptions``.
         progress: draw progress bars.
         traffic: who drives the background vehicles: sumo, or traffic_manager (CARLA's own, for evaluation that is
             faithful to CARLA; not deterministic).
@@ -302,7 +304,7 @@ class WorldsDataModule(LightningDataModule):
         done = {} if keeper is None else keeper.done()
         if len(done) == len(self.eval_suite):
             return [done[index] for index in range(len(done))]  # nothing to drive, no world to start
-        with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress) as bar:
+        with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress, done=len(done)) as bar:
             return drive_routes(
                 policy,
                 self.pool,
