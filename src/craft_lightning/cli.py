@@ -266,7 +266,7 @@ class CraftCLI(LightningCLI):
             return
         document = read_document(path)
         motions = None
-        if self.datamodule.motion:
+        if (path.parent / MOTIONS).is_dir():
             motions = read_motions(path.parent / MOTIONS, [record.save_name for record in document.records])
         print_scoreboard([summarise(document, routes=self.datamodule.eval_suite, motions=motions)])
         print(f"{len(document.records)} routes in {path}; again: craft-lightning score {shlex.quote(str(path))}")

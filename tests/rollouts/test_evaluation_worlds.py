@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.motion import FILE_NAME, read_motion
-from craft_lightning.metrics.records import RouteRecord
+from craft_lightning.metrics.records import CRASHED, RouteRecord
 from craft_lightning.module import CraftModule
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.policies.checkpoint import save_policy
@@ -250,3 +250,22 @@ def test_two_processes_never_write_one_folder(suite, policy, kept):
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_a_run_whose_every_route_crashes_is_no_score(suite, policy, monkeypatch, tmp_path):
+    """What is wrong with every world is said, not scored as 0."""
+    data = module(suite, results=str(tmp_path / "kept"))
+    submit = data.pool.submit
+
+    def spoilt(index, command, payload):
+        submit(
+            index, command, "no plan" if command == "step" else payload
+        )  # raises in the world, as a slip of ours would
+
+    monkeypatch.setattr(data.pool, "submit", spoilt)
+    try:
+        with pytest.raises(CraftError, match=r"crashed on all 4 routes, at last with: \w+Error: .*data\.results"):
+            data.evaluate(policy, "evaluate")
+    finally:
+        data.close()
+    assert {record.status for record in read_document(tmp_path / "kept" / RESULTS).records} == {CRASHED}

@@ -15,6 +15,7 @@ from craft_lightning.metrics.scores import COUNTED, Variant, driving_score, infr
 
 # How a route can end; the wording of the CARLA leaderboard's result files.
 COMPLETED, PERFECT = "Completed", "Perfect"
+CRASHED = "Failed - Simulation crashed"
 COLLIDED = "Failed - Agent collided"  # ours: worlds may end an episode at the first collision
 STATUSES = (
     PERFECT,
@@ -27,7 +28,7 @@ STATUSES = (
     "Failed - Agent crashed",
     "Failed - Agent couldn't be set up",
     "Failed - Agent's sensors were invalid",
-    "Failed - Simulation crashed",
+    CRASHED,
     "Failed - TickRuntime",
 )
 # Infractions that end a route and cost no factor, but do spoil its success.

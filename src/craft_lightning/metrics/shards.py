@@ -11,7 +11,7 @@ from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.leaderboard import OWN, build_row
 from craft_lightning.metrics.messages import LISTS
 from craft_lightning.metrics.protocols import FORMULAS_OF_OWN_LIMITS, OWN_LIMITS, protocol_rules
-from craft_lightning.metrics.records import COMPLETED, PERFECT, RouteRecord
+from craft_lightning.metrics.records import COMPLETED, CRASHED, PERFECT, RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.metrics.scores import score_variant
 from craft_lightning.metrics.summary import infractions_per_km
@@ -149,7 +149,7 @@ class ShardFile:
     def _entry_status(self) -> str:
         if len(self._records) < self.total:
             return "Started"
-        crashed = any(record.status == "Failed - Simulation crashed" for record in self._records.values())
+        crashed = any(record.status == CRASHED for record in self._records.values())
         return "Crashed" if crashed else "Finished"
 
 

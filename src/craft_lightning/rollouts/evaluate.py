@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from craft_lightning.errors import WorldError
+from craft_lightning.metrics.records import CRASHED
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.roads.routes import RouteConfig
 from craft_lightning.rollouts.collect import Traffic, episode_seed
@@ -132,7 +133,7 @@ class _EvaluationSource:
             "route_id": spec.route.id,
             "town": spec.route.town,
             "scenario": spec.route.scenarios[0].type if spec.route.scenarios else "",
-            "status": "Failed - Simulation crashed",
+            "status": CRASHED,
             "route_completion": 0.0,
             "number": spec.number,
             "seed": spec.seed,

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.records import CRASHED
 from craft_lightning.metrics.results import Protocol
 from craft_lightning.policies.base import PolicyAdapter
 from craft_lightning.rig import require_places, require_rig
@@ -298,6 +299,9 @@ class WorldsDataModule(LightningDataModule):
         Returns:
             One record a route, in route order.
 
+        Raises:
+            CraftError: a world refuses its input, or no route at all could be driven.
+
         """
         self.equip(policy)
         seed = self.seed if seed is None else seed
@@ -305,7 +309,7 @@ class WorldsDataModule(LightningDataModule):
         if len(done) == len(self.eval_suite):
             return [done[index] for index in range(len(done))]  # nothing to drive, no world to start
         with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress, done=len(done)) as bar:
-            return drive_routes(
+            records = drive_routes(
                 policy,
                 self.pool,
                 self.eval_suite,
@@ -316,6 +320,11 @@ class WorldsDataModule(LightningDataModule):
                 keeper,
                 greedy,
             )
+        if len(records) > 1 and all(record["status"] == CRASHED for record in records):
+            said = self.pool.statistics.last_fault.strip().splitlines() or [""]
+            kept = "" if keeper is None else "; they are kept as crashed: take another data.results once that is mended"
+            raise CraftError(f"the simulation crashed on all {len(records)} routes, at last with: {said[-1]}{kept}")
+        return records
 
     def val_dataloader(self) -> DataLoader:
         """Return one batch: the records of all evaluation routes, driven by the live policy."""
