@@ -269,7 +269,10 @@ class CraftCLI(LightningCLI):
         if (path.parent / MOTIONS).is_dir():
             motions = read_motions(path.parent / MOTIONS, [record.save_name for record in document.records])
         print_scoreboard([summarise(document, routes=self.datamodule.eval_suite, motions=motions)])
-        print(f"{len(document.records)} routes in {path}; again: craft-lightning score {shlex.quote(str(path))}")
+        again = ["craft-lightning", "score", str(path)]
+        if motions is not None:
+            again += ["--metric-info", str(path.parent / MOTIONS)]
+        print(f"{len(document.records)} routes in {path}; again: {shlex.join(again)}")
 
     def predict(self, **arguments: Any) -> None:
         """Drive the evaluation routes and write their records."""

@@ -257,10 +257,19 @@ def merge_results(folder: Path, output: Path | None = None) -> None:
         CraftError: no folder, a broken file, files of different worlds or protocols, or a file that cannot be written.
 
     """
-    from craft_lightning.metrics.merging import MERGED, merge_folder, merged_json, write_merged
+    from craft_lightning.metrics.merging import (
+        MERGED,
+        merge_folder,
+        merged_json,
+        require_target,
+        shard_files,
+        write_merged,
+    )
 
     merged = merge_folder(folder)
     target = folder / MERGED if output is None else output
+    if output is not None:
+        require_target(output, shard_files(folder)[0])
     write_merged(target, merged)
     figures = merged_json(merged)
     for note in merged.notes:

@@ -213,3 +213,41 @@ def test_types_that_count_for_no_ability_are_named(tmp_path, shared_data, capsys
     (found,) = score(capsys, path)
     route = document["_checkpoint"]["records"][3]["route_id"]
     assert any("1 routes have no scenario type of Bench2Drive" in note and route in note for note in found["notes"])
+
+
+def test_changed_options_of_the_episodes_are_named(tmp_path, capsys):
+    found, printed = own_run(tmp_path / "own.json", capsys, changed="blocked_seconds=5.0, ego=vehicle.tesla.model3")
+    assert "driven with blocked_seconds=5.0, ego=vehicle.tesla.model3" in found["notes"]
+    assert "driven with blocked_seconds=5.0" in printed
+
+
+def test_merge_writes_over_nothing_but_a_merged_file(tmp_path, shared_data, capsys):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number in (0, 1):
+        name = f"eval_bench2drive220_{number}.json"
+        (folder / name).write_bytes((shared_data / "bench2drive/pdm_lite" / name).read_bytes())
+    shard, text = folder / "eval_bench2drive220_0.json", tmp_path / "keep.txt"
+    text.write_text("mine")
+    before = shard.read_bytes()
+    assert "is one of the files to merge" in mistake(capsys, "merge", folder, "--output", shard)
+    assert "exists and is no result file" in mistake(capsys, "merge", folder, "--output", text)
+    assert "is a folder" in mistake(capsys, "merge", folder, "--output", tmp_path)
+    assert (shard.read_bytes(), text.read_text()) == (before, "mine")
+    for _ in range(2):  # its own may be written again
+        assert main(["merge", str(folder), "--output", str(tmp_path / "all.json")]) == 0
+    capsys.readouterr()
+
+
+def test_merge_refuses_two_leaderboards_and_names_what_differs(tmp_path, shared_data, capsys):
+    data = shared_data / "bench2drive"
+    (tmp_path / "a.json").write_bytes((data / "pdm_lite/eval_bench2drive220_0.json").read_bytes())
+    (tmp_path / "b.json").write_bytes((data / "leaderboard1_sample.json").read_bytes())
+    said = mistake(capsys, "merge", tmp_path)
+    assert "a.json is of bench2drive" in said
+    assert "b.json of leaderboard-1.0; merge files of one protocol" in said
+    (tmp_path / "b.json").write_bytes((data / "minddrive_0.5b.json").read_bytes())
+    assert main(["merge", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "of them score differently in the files; these count: RouteScenario_" in printed
+    assert "(of b.json)" in printed

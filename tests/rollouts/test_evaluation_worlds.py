@@ -269,3 +269,17 @@ def test_a_run_whose_every_route_crashes_is_no_score(suite, policy, monkeypatch,
     finally:
         data.close()
     assert {record.status for record in read_document(tmp_path / "kept" / RESULTS).records} == {CRASHED}
+
+
+def test_what_else_differs_is_stamped_and_refused_in_one_folder():
+    plain = DrivingDataModule(worlds=1, eval_limit=1)
+    other = DrivingDataModule(
+        worlds=1, eval_limit=1, end_on_collision=False, episode={"blocked_seconds": 5, "ego": "vehicle.tesla.model3"}
+    )
+    for data in (plain, other):
+        data.setup()
+    assert plain.protocol.changed == ""
+    assert other.protocol.changed == "ego=vehicle.tesla.model3, blocked_seconds=5, end_on_collision=False"
+    judged = DrivingDataModule(worlds=1, eval_limit=1, protocol="bench2drive", end_on_collision=False)
+    judged.setup()
+    assert judged.protocol.changed == ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class AuditOptions:
                 raise CraftError(f"audit: --{name} is {getattr(self, name)}; give at least 1")
         for name in ("horizon", "seconds"):
             steps = getattr(self, name) / 0.5
-            if steps < 1 or abs(steps - round(steps)) > 1e-6:
+            if not math.isfinite(steps) or steps < 1 or abs(steps - round(steps)) > 1e-6:
                 raise CraftError(f"audit: --{name} is {getattr(self, name)}; give a positive multiple of 0.5 s")
         if min(self.seed, self.vehicles, self.walkers) < 0:
             raise CraftError("audit: --seed, --vehicles and --walkers must be 0 or more")
@@ -186,6 +187,11 @@ def _run_workers(options: AuditOptions, console: Console) -> None:
             if found != shown:
                 shown = found
                 console.print(f"{found} of {options.states} states", highlight=False)
+    except KeyboardInterrupt:
+        raise CraftError(
+            f"interrupted; the {len(read_states(options.output))} states audited so far are in {options.output}: the "
+            "same command goes on with the others"
+        ) from None
     finally:
         for process in running.values():
             process.terminate()

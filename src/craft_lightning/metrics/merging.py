@@ -20,6 +20,7 @@ from craft_lightning.metrics.protocols import protocol_rules
 from craft_lightning.metrics.results import FORMAT, write_json
 
 MERGED = "merged.json"
+_OLDEST = "leaderboard-1.0"  # whose files have other lists than all the others'
 
 
 def shard_files(folder: str | Path) -> tuple[list[Path], list[Path]]:
@@ -67,15 +68,24 @@ def merge_documents(documents: Sequence[ResultDocument], path: str = MERGED) -> 
     for other in ordered[1:]:
         if other.stamp != first.stamp:
             raise CraftError(_difference(first, other))
+        if first.routes and other.routes and (first.protocol == _OLDEST) != (other.protocol == _OLDEST):
+            raise CraftError(
+                f"{first.path} is of {first.protocol} and {other.path} of {other.protocol}; merge files of one protocol"
+            )
     best: dict[tuple[str, int], Route] = {}
+    source: dict[tuple[str, int], str] = {}  # of the record that counts
+    differing: dict[tuple[str, int], str] = {}  # routes whose records differ
     duplicates: dict[str, None] = dict.fromkeys(name for document in ordered for name in document.duplicates)
     for document in ordered:
         for route in document.routes:
             key = route_key(route.record.route_id)
-            if key in best:
+            known = best.get(key)
+            if known is not None:
                 duplicates[route.record.route_id] = None
-            if key not in best or route.record.attempts >= best[key].record.attempts:
-                best[key] = route
+                if known.record.driving_score != route.record.driving_score:
+                    differing[key] = route.record.route_id
+            if known is None or route.record.attempts >= known.record.attempts:
+                best[key], source[key] = route, Path(document.path).name
     routes = sorted(best.values(), key=lambda route: natural_key(route.record.route_id))
     if first.stamp is None:
         routes = [
@@ -87,6 +97,11 @@ def merge_documents(documents: Sequence[ResultDocument], path: str = MERGED) -> 
     if duplicates:
         names = sorted(duplicates, key=natural_key)
         notes.append(f"{len(names)} routes are in the files more than once and count once: {shortened(names)}")
+    if differing:
+        kept = [
+            f"{differing[key]} (of {source[key]})" for key in sorted(differing, key=lambda key: natural_key(key[0]))
+        ]
+        notes.append(f"{len(kept)} of them score differently in the files; these count: {shortened(kept)}")
     total = None
     if len(planned) == len(ordered):
         # Our own files each plan the whole suite.
@@ -134,6 +149,25 @@ def merged_json(document: ResultDocument) -> dict[str, Any]:
     if document.stamp is not None:
         merged[OWN] = {"protocol": document.stamp.to_dict()}
     return merged
+
+
+def require_target(path: Path, files: Sequence[Path]) -> None:
+    """Refuse to write a merged document over one of the files that it is made of, or over what is no result file.
+
+    Raises:
+        CraftError: ``path`` is such a file, or a folder.
+
+    """
+    if path.is_dir():
+        raise CraftError(f"--output {path} is a folder; give a file")
+    if not path.exists():
+        return
+    if any(path.samefile(file) for file in files):
+        raise CraftError(f"--output {path} is one of the files to merge; give another name")
+    try:
+        read_document(path)
+    except CraftError as error:
+        raise CraftError(f"--output {path} exists and is no result file; give another name") from error
 
 
 def write_merged(path: str | Path, document: ResultDocument) -> None:

@@ -38,6 +38,7 @@ class Protocol:
         trained_on_evaluation: whether the policy was trained on routes of the suite, which is refused unless asked for.
         rules: name of the evaluation protocol, a key of ``protocols.PROTOCOLS``; "" = limits of the run's own.
         traffic: who drove the background vehicles, "sumo" or "traffic_manager"; files without it were driven by SUMO.
+        changed: further options of the episodes that were not the defaults, as "name=value, ...".
 
     """
 
@@ -51,6 +52,7 @@ class Protocol:
     trained_on_evaluation: bool = False
     rules: str = ""
     traffic: str = "sumo"
+    changed: str = ""
 
     def __post_init__(self) -> None:
         if self.world not in ("embedded", "carla"):
@@ -87,6 +89,7 @@ class Protocol:
         stamp = ", TRAINED ON THESE ROUTES" if self.trained_on_evaluation else ""
         rules = f"protocol {self.rules}, " if self.rules else ""
         traffic = "" if self.traffic == "sumo" else f", traffic {self.traffic}"
+        stamp = (f", {self.changed}" if self.changed else "") + stamp
         return (
             f"{rules}world {self.world}{traffic}, town {self.town}, suite {self.suite} ({self.num_routes} routes), "
             f"tick {self.tick_seconds:g} s, decision {decision:g} s{stamp}"

@@ -111,6 +111,8 @@ def summarise(
         notes.append(f"driven under {document.judged_by} and scored by the formulas of {asked.name}")
     elif document.judged_by == OWN_LIMITS:
         notes.append(f"judged by limits of its own and scored by the formulas of {rules.name}: no result under it")
+    if document.stamp is not None and document.stamp.changed:
+        notes.append(f"driven with {document.stamp.changed}")
     suite = _suite(document, rules, routes)
     notes += suite.notes
     records = document.records

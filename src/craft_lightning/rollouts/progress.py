@@ -66,9 +66,12 @@ class DrivingProgress:
 
     def record(self, record: dict[str, Any], advance: bool) -> None:
         """Take the record of a finished episode."""
-        self.scores.append(RouteRecord.from_dict(record).driving_score)
+        found = RouteRecord.from_dict(record)
+        self.scores.append(found.driving_score)
         if advance:
             self.bar.n += 1
+            # Routes of an evaluation come as records alone; decisions of a collection have told their events.
+            self.events["collision"] += found.collisions_vehicle + found.collisions_pedestrian + found.collisions_layout
         self._show()
 
     @property

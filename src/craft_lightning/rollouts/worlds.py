@@ -277,7 +277,15 @@ class WorldsDataModule(LightningDataModule):
             trained_on_evaluation=self.leaked,
             rules=self.rules.name if self.rules is not None else "",
             traffic=self.traffic.source,
+            changed=", ".join(f"{name}={value}" for name, value in self._changed().items()),
         )
+
+    def _changed(self) -> dict[str, Any]:
+        """Return what else of the conditions differs from the defaults; a protocol settles collisions itself."""
+        changed = self._clock.changed()
+        if self.rules is None and not self.traffic.end_on_collision:
+            changed["end_on_collision"] = False
+        return changed
 
     def drive(
         self,

@@ -31,6 +31,7 @@ from craft_lightning.simulation.session import Session
 from craft_lightning.simulation.stage import (
     background_vehicles,
     blocking_vehicles,
+    ego_blueprint,
     set_weather,
     spawn_ego,
     spawn_traffic,
@@ -87,6 +88,7 @@ class RouteEpisode:
                 f"episodes of ticks of {self.options.tick_seconds:g} s do not fit a session whose ticks last "
                 f"{session.delta:g} s; give both the same"
             )
+        ego_blueprint(session, self.options.ego)  # said before a route is begun
         self.places = Places(session, town, atlas or {})
         self._zones: list[StopZone] = []
         self._tracker = Tracker(tracker)

@@ -82,6 +82,14 @@ class EpisodeOptions:
                 f"{math.floor(LONGEST_DECISION / self.tick_seconds + 1e-9)} or fewer, or 0 for half a second"
             )
 
+    def changed(self) -> dict[str, Any]:
+        """Return the options that differ from the defaults, but for the lengths of ticks and decisions."""
+        clock = ("tick_seconds", "ticks_per_decision")
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in clock
+        }
+        return {name: value for name, value in values.items() if value != getattr(EpisodeOptions, name)}
+
     def criteria(self, spec: EpisodeSpec) -> CriteriaParameters:
         """Return the criteria's limits of an episode."""
         names = {field.name for field in dataclasses.fields(CriteriaParameters)}

@@ -24,6 +24,22 @@ _JAM = 40.0  # metres from the ego within which a jam holds it up
 _SEED_LIMIT = 2**31 - 1  # attributes of blueprints are 32-bit integers
 
 
+def ego_blueprint(session: Session, wanted: str) -> str:
+    """Return the id or pattern of the ego's blueprint on a server.
+
+    Raises:
+        CraftError: the server has no such blueprint, and it is not the default one, for which its first car stands in.
+
+    """
+    if session.has_blueprint(wanted):
+        return wanted
+    if wanted == DEFAULT_EGO:
+        return "vehicle.*"
+    cars = sorted(car.id for car in session.blueprints.filter("vehicle.*"))
+    close = difflib.get_close_matches(wanted, cars, 1, 0.0)
+    raise CraftError(f"data.episode.ego is '{wanted}', which the server has not; did you mean {close[0]}?")
+
+
 def spawn_ego(session: Session, blueprint: str, x: float, y: float, z: float, yaw: float) -> Any:
     """Spawn the ego a little above the road, so that an Unreal server lets it drop onto its wheels.
 
@@ -40,14 +56,7 @@ def spawn_ego(session: Session, blueprint: str, x: float, y: float, z: float, ya
         WorldError: the place is taken.
 
     """
-    name = blueprint
-    if not session.has_blueprint(blueprint):
-        if blueprint != DEFAULT_EGO:
-            cars = [car.id for car in session.blueprints.filter("vehicle.*")]
-            close = difflib.get_close_matches(blueprint, cars, 1)
-            meant = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(cars))}"
-            raise CraftError(f"data.episode.ego is '{blueprint}', which the server has not; {meant}")
-        name = "vehicle.*"
+    name = ego_blueprint(session, blueprint)
     chosen = session.blueprint(name, role_name="hero")
     if name != blueprint:
         warnings.warn(f"the server has no '{blueprint}'; the ego drives a '{chosen.id}'", stacklevel=2)

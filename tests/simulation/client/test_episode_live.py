@@ -224,3 +224,19 @@ def test_a_scenario_on_the_route(run_script, live_server, driver):
         assert record.collisions_vehicle == 1
     else:
         assert record.success
+
+
+def test_an_ego_that_the_server_lacks_is_refused_before_a_route_is_begun(run_script, live_server):
+    said = run_script(
+        """
+        with open_session() as session:
+            try:
+                RouteEpisode(session, TOWN, EpisodeOptions(ego="vehicle.tesla.model"))
+            except CraftError as error:
+                print(json.dumps(str(error)))
+        """,
+        live_server.port,
+    )
+    assert said.startswith(
+        "data.episode.ego is 'vehicle.tesla.model', which the server has not; did you mean vehicle.tesla."
+    )
