@@ -107,7 +107,12 @@ def draw_audit(
     _collisions(figure.add_subplot(grid[0, 1]), summary)
     _ratios(figure.add_subplot(grid[0, 2]), summary)
     _table(figure.add_subplot(grid[1, :]), summary)
-    figure.supxlabel(foot, fontsize=7, color="#555555", wrap=True)
+    figure.supxlabel(
+        f"{foot}\nblind: real collisions that a forecast does not charge; phantom: charged ones that none are",
+        fontsize=7,
+        color="#555555",
+        wrap=True,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
@@ -190,7 +195,7 @@ def _ratios(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
 def _table(axes: Axes, summary: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the main figures under the panels."""
     axes.axis("off")
-    head = ("scenario", "states", "branches", "collisions", *(f"{name}: blind | phantom" for name in FORECASTS))
+    head = ("scenario", "states", "branches", "collisions", *(f"{TITLES[name]}: blind | phantom" for name in FORECASTS))
     head += ("correlation (decay)", "Cov/Var, followed", "Cov/Var, driven", "corr(residual, G)")
     cells = [
         [
