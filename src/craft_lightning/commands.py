@@ -262,14 +262,13 @@ def merge_results(folder: Path, output: Path | None = None) -> None:
         merge_folder,
         merged_json,
         require_target,
-        shard_files,
         write_merged,
     )
 
     merged = merge_folder(folder)
     target = folder / MERGED if output is None else output
     if output is not None:
-        require_target(output, shard_files(folder)[0])
+        require_target(output, folder)
     write_merged(target, merged)
     figures = merged_json(merged)
     for note in merged.notes:

@@ -157,10 +157,10 @@ def kept_sentence(results: Path | None) -> str:
         results: the file that holds the routes driven so far, None where none is written.
 
     """
-    if results is not None and not results.exists():
-        return "interrupted before a route was driven to its end; the same command begins anew"
     if results is None:
         return "interrupted; no route is kept, the same command begins anew (data.results=FOLDER keeps them)"
+    if not results.exists():
+        return "interrupted before a route was driven to its end; the same command begins anew"
     return f"interrupted; the routes driven so far are in {results}: the same command goes on with the others"
 
 

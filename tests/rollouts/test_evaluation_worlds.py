@@ -26,7 +26,7 @@ from craft_lightning.policies.checkpoint import save_policy
 from craft_lightning.roads.routes import read_routes, write_routes
 from craft_lightning.roads.suites import suite_file
 from craft_lightning.rollouts.datamodule import DrivingDataModule
-from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS, SETTINGS
+from craft_lightning.rollouts.keeping import ATTEMPTS, MOTIONS, RESULTS, SETTINGS, ResultFolder
 from craft_lightning.testing.tiny import TinyVocabularyPolicy
 
 pytestmark = pytest.mark.timeout(900)
@@ -258,9 +258,8 @@ def test_a_run_whose_every_route_crashes_is_no_score(suite, policy, monkeypatch,
     submit = data.pool.submit
 
     def spoilt(index, command, payload):
-        submit(
-            index, command, "no plan" if command == "step" else payload
-        )  # raises in the world, as a slip of ours would
+        # Raises in the world, as a slip of ours would.
+        submit(index, command, "no plan" if command == "step" else payload)
 
     monkeypatch.setattr(data.pool, "submit", spoilt)
     try:
@@ -268,10 +267,14 @@ def test_a_run_whose_every_route_crashes_is_no_score(suite, policy, monkeypatch,
             data.evaluate(policy, "evaluate")
     finally:
         data.close()
+    with pytest.raises(
+        CraftError, match=r"crashed on all 4 routes; they are kept as crashed: take another data\.results"
+    ):
+        data.evaluate(policy, "evaluate")  # the same command once more, with nothing left to drive
     assert {record.status for record in read_document(tmp_path / "kept" / RESULTS).records} == {CRASHED}
 
 
-def test_what_else_differs_is_stamped_and_refused_in_one_folder():
+def test_what_else_differs_is_stamped_and_refused_in_one_folder(tmp_path):
     plain = DrivingDataModule(worlds=1, eval_limit=1)
     other = DrivingDataModule(
         worlds=1, eval_limit=1, end_on_collision=False, episode={"blocked_seconds": 5, "ego": "vehicle.tesla.model3"}
@@ -283,3 +286,7 @@ def test_what_else_differs_is_stamped_and_refused_in_one_folder():
     judged = DrivingDataModule(worlds=1, eval_limit=1, protocol="bench2drive", end_on_collision=False)
     judged.setup()
     assert judged.protocol.changed == ""
+    ResultFolder(tmp_path, plain.protocol, plain.eval_suite, {}, {}).close()
+    with pytest.raises(CraftError, match=r"holds results with changed='', this run has 'ego=vehicle.tesla.model3"):
+        ResultFolder(tmp_path, other.protocol, other.eval_suite, {}, {})
+    ResultFolder(tmp_path, plain.protocol, plain.eval_suite, {}, {}).close()

@@ -9,7 +9,7 @@ from typing import Any
 
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.leaderboard import OWN, STARTED, build_row, composed_score, parse_row, route_key
-from craft_lightning.metrics.protocols import FORMULAS_OF_OWN_LIMITS, OWN_LIMITS, protocol_rules
+from craft_lightning.metrics.protocols import protocol_rules
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import FORMAT, Protocol, parse_results
 from craft_lightning.metrics.scores import VARIANTS, driving_score, score_variant
@@ -61,7 +61,7 @@ class ResultDocument:
     @property
     def judged_by(self) -> str:
         """The protocol that judged the routes, or ``OWN_LIMITS``."""
-        return OWN_LIMITS if self.stamp is not None and not self.stamp.rules else self.protocol
+        return self.protocol if self.stamp is None else self.stamp.judged_by
 
     @property
     def records(self) -> list[RouteRecord]:
@@ -113,7 +113,7 @@ def read_document(path: str | Path) -> ResultDocument:
         progress[1] if isinstance(progress, list) and len(progress) == 2 and isinstance(progress[1], int) else None
     )
     merged = "eval num" in document
-    protocol = fitting_protocol(routes, merged) if stamp is None else stamp.rules or FORMULAS_OF_OWN_LIMITS
+    protocol = fitting_protocol(routes, merged) if stamp is None else stamp.formulas.name
     return ResultDocument(str(path), routes, protocol, stamp, planned, tuple(duplicates), tuple(notes))
 
 
@@ -171,7 +171,7 @@ def _own(path: str | Path, document: Mapping[str, Any]) -> ResultDocument:
     except CraftError as error:
         raise CraftError(f"{path}: {error}") from error
     kept, duplicates = _last_of_each(records)
-    rules = protocol_rules(stamp.rules or FORMULAS_OF_OWN_LIMITS)
+    rules = stamp.formulas
     variant = VARIANTS[rules.variant]
     routes = [Route(records[place], build_row(records[place], variant), None) for place in kept]
     return ResultDocument(str(path), routes, rules.name, stamp, stamp.num_routes, tuple(duplicates))

@@ -37,15 +37,18 @@ def shard_files(folder: str | Path) -> tuple[list[Path], list[Path]]:
         raise CraftError(f"{folder} is no folder; give the one with the shards' .json files")
     results: list[Path] = []
     others: list[Path] = []
-    for path in sorted(root.glob("*.json"), key=lambda item: item.name):
-        if "merged" in path.name or path.name.endswith("_ability.json"):
-            continue
+    for path in _shards(root):
         document = load_json(path)
         isresult = isinstance(document, dict) and ("_checkpoint" in document or document.get("format") == FORMAT)
         (results if isresult else others).append(path)
     if not results:
         raise CraftError(f"folder {folder} has no result file (*.json with the field _checkpoint.records)")
     return results, others
+
+
+def _shards(root: Path) -> list[Path]:
+    found = sorted(root.glob("*.json"), key=lambda item: item.name)
+    return [path for path in found if "merged" not in path.name and not path.name.endswith("_ability.json")]
 
 
 def merge_documents(documents: Sequence[ResultDocument], path: str = MERGED) -> ResultDocument:
@@ -151,8 +154,8 @@ def merged_json(document: ResultDocument) -> dict[str, Any]:
     return merged
 
 
-def require_target(path: Path, files: Sequence[Path]) -> None:
-    """Refuse to write a merged document over one of the files that it is made of, or over what is no result file.
+def require_target(path: Path, folder: Path) -> None:
+    """Refuse to write the merged document of a folder over a file that it is made of, or over what is no result file.
 
     Raises:
         CraftError: ``path`` is such a file, or a folder.
@@ -162,7 +165,7 @@ def require_target(path: Path, files: Sequence[Path]) -> None:
         raise CraftError(f"--output {path} is a folder; give a file")
     if not path.exists():
         return
-    if any(path.samefile(file) for file in files):
+    if any(path.samefile(file) for file in _shards(folder)):
         raise CraftError(f"--output {path} is one of the files to merge; give another name")
     try:
         read_document(path)

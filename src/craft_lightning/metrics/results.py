@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from craft_lightning.conventions import TICK_SECONDS, TICKS_PER_DECISION
 from craft_lightning.errors import CraftError
-from craft_lightning.metrics.protocols import protocol_rules
+from craft_lightning.metrics.protocols import FORMULAS_OF_OWN_LIMITS, OWN_LIMITS, Rules, protocol_rules
 from craft_lightning.metrics.records import RouteRecord
 
 FORMAT = "craft-lightning results"
@@ -63,6 +63,16 @@ class Protocol:
             )
         if self.rules:
             protocol_rules(self.rules)
+
+    @property
+    def judged_by(self) -> str:
+        """Who judged: ``rules``, or ``OWN_LIMITS``."""
+        return self.rules or OWN_LIMITS
+
+    @property
+    def formulas(self) -> Rules:
+        """The rules whose formulas score the run."""
+        return protocol_rules(self.rules or FORMULAS_OF_OWN_LIMITS)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

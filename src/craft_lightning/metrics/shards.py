@@ -10,7 +10,6 @@ from craft_lightning.errors import CraftError
 from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.leaderboard import OWN, build_row
 from craft_lightning.metrics.messages import LISTS
-from craft_lightning.metrics.protocols import FORMULAS_OF_OWN_LIMITS, OWN_LIMITS, protocol_rules
 from craft_lightning.metrics.records import COMPLETED, CRASHED, PERFECT, RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.metrics.scores import score_variant
@@ -55,7 +54,7 @@ class ShardFile:
         self.path, self.protocol = Path(path), protocol
         self.total = protocol.num_routes if routes is None else routes
         self.sensors = list(sensors)
-        self.rules = protocol_rules(protocol.rules or FORMULAS_OF_OWN_LIMITS)
+        self.rules = protocol.formulas
         self._rows: dict[int, dict[str, Any]] = {}
         self._records: dict[int, RouteRecord] = {}
         if self.path.exists():
@@ -144,7 +143,7 @@ class ShardFile:
         """Return all limits of the protocol; of a run under limits of its own, whose formulas score it."""
         if self.protocol.rules:
             return self.rules.to_dict()
-        return {"name": OWN_LIMITS, "variant": self.rules.variant, "ability": self.rules.ability}
+        return {"name": self.protocol.judged_by, "variant": self.rules.variant, "ability": self.rules.ability}
 
     def _entry_status(self) -> str:
         if len(self._records) < self.total:

@@ -17,7 +17,6 @@ import numpy as np
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.leaderboard import leaderboard_id
 from craft_lightning.metrics.motion import Motion, write_motion
-from craft_lightning.metrics.protocols import OWN_LIMITS
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.metrics.shards import ShardFile
@@ -167,7 +166,7 @@ def default_folder(protocol: Protocol, driver: Mapping[str, str], limit: int = 0
 
     """
     suite = Path(protocol.suite).stem.replace(" ", "-") + (f"-first{limit}" if limit else "")
-    parts = (protocol.rules or OWN_LIMITS, driver["driver"], driver["weights"], f"seed{protocol.seed}")
+    parts = (protocol.judged_by, driver["driver"], driver["weights"], f"seed{protocol.seed}")
     return Path("results") / suite / "-".join(part for part in parts if part)
 
 

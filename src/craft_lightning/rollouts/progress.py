@@ -19,10 +19,10 @@ class DrivingProgress:
     Args:
         title: what is going on.
         total: number of decisions or routes.
-        done: how many of them are there already.
         unit: "decision" or "route".
         enabled: False draws nothing (ranks other than 0, quiet runs).
         check: called at every decision; raises to stop driving (Lightning looks at SIGTERM only between batches).
+        done: how many of the total are there already.
 
     """
 

@@ -315,24 +315,31 @@ class WorldsDataModule(LightningDataModule):
         seed = self.seed if seed is None else seed
         done = {} if keeper is None else keeper.done()
         if len(done) == len(self.eval_suite):
-            return [done[index] for index in range(len(done))]  # nothing to drive, no world to start
-        with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress, done=len(done)) as bar:
-            records = drive_routes(
-                policy,
-                self.pool,
-                self.eval_suite,
-                self.traffic,
-                seed,
-                lambda record: bar.record(record, True),
-                judging(self.rules),
-                keeper,
-                greedy,
-            )
-        if len(records) > 1 and all(record["status"] == CRASHED for record in records):
-            said = self.pool.statistics.last_fault.strip().splitlines() or [""]
-            kept = "" if keeper is None else "; they are kept as crashed: take another data.results once that is mended"
-            raise CraftError(f"the simulation crashed on all {len(records)} routes, at last with: {said[-1]}{kept}")
+            records = [done[index] for index in range(len(done))]  # nothing to drive, no world to start
+        else:
+            with DrivingProgress(title, len(self.eval_suite), "route", self.show_progress, done=len(done)) as bar:
+                records = drive_routes(
+                    policy,
+                    self.pool,
+                    self.eval_suite,
+                    self.traffic,
+                    seed,
+                    lambda record: bar.record(record, True),
+                    judging(self.rules),
+                    keeper,
+                    greedy,
+                )
+        self._require_driven(records, keeper is not None)
         return records
+
+    def _require_driven(self, records: list[dict[str, Any]], kept: bool) -> None:
+        """Refuse records of which not one was driven: 0 would be no score of the policy."""
+        if len(records) < 2 or any(record["status"] != CRASHED for record in records):
+            return
+        fault = "" if self._pool is None else self._pool.statistics.last_fault.strip()
+        said = f", at last with: {fault.splitlines()[-1]}" if fault else ""
+        remedy = "; they are kept as crashed: take another data.results once that is mended" if kept else ""
+        raise CraftError(f"the simulation crashed on all {len(records)} routes{said}{remedy}")
 
     def val_dataloader(self) -> DataLoader:
         """Return one batch: the records of all evaluation routes, driven by the live policy."""

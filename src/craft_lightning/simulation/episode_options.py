@@ -85,10 +85,8 @@ class EpisodeOptions:
     def changed(self) -> dict[str, Any]:
         """Return the options that differ from the defaults, but for the lengths of ticks and decisions."""
         clock = ("tick_seconds", "ticks_per_decision")
-        values = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in clock
-        }
-        return {name: value for name, value in values.items() if value != getattr(EpisodeOptions, name)}
+        fields = [field for field in dataclasses.fields(self) if field.name not in clock]
+        return {field.name: getattr(self, field.name) for field in fields if getattr(self, field.name) != field.default}
 
     def criteria(self, spec: EpisodeSpec) -> CriteriaParameters:
         """Return the criteria's limits of an episode."""
