@@ -16,7 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.table import Row, table
+from benchmarks.yardstick import yardstick
 from craft_lightning.errors import CraftError
+from craft_lightning.tables import table_console
 
 
 def modules() -> dict[str, Callable[[bool], list[Row]]]:
@@ -34,7 +36,7 @@ def machine() -> str:
         named = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = named[0] if named else model
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}{load}"
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}{load}; {yardstick()}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.only or benchmarks:
         progress.print(f"[dim]running {name} ...[/dim]")
         rows += benchmarks[name](options.quick)
-    Console().print(table(rows, f"{machine()}{'; quick run' if options.quick else ''}"))
+    table_console().print(table(rows, f"{machine()}{'; quick run' if options.quick else ''}"))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ FLOORS = {
         ("conventions", "errors", "frames", "geometry", "control", "control_parameters", "elementary", "listing"), 0
     ),
     "structures": 0,
-    **dict.fromkeys(("smoothing", "rig", "rigs"), 0),
+    **dict.fromkeys(("smoothing", "rig", "rigs", "tables"), 0),
     "roads": 1,
     "counterfactual": 2,
     **dict.fromkeys(("policies", "objectives", "metrics", "adapters", "checkpoints", "testing", "plugins"), 3),

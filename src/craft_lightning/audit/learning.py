@@ -2,14 +2,12 @@
 
 import copy
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from craft_lightning.objectives.functional import entropy
 from craft_lightning.objectives.proxy import CounterfactualProxy
 from craft_lightning.rollouts.worlds import WorldsDataModule
 from craft_lightning.structures import Transition
+from craft_lightning.tables import table_console
 
 DECISIONS = 256  # collected unless the recipe is overridden
 ROUTES = 8  # driven greedily and by sampling
@@ -153,7 +152,7 @@ def print_learning(configs: Sequence[str], overrides: Sequence[str], as_json: bo
         plain = {name: value if torch.isfinite(torch.tensor(value)) else None for name, value in figures.items()}
         print(json.dumps({"config": list(configs), "override": list(overrides), "figures": plain}, allow_nan=False))
         return
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = table_console()
     console.print(learning_table(figures, f"{' + '.join(configs)} {' '.join(overrides)}".strip()))
     console.print(f"{time.monotonic() - begun:.0f} s; nothing was learnt", highlight=False)
 

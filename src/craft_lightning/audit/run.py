@@ -17,6 +17,7 @@ from craft_lightning.audit.worker import Share, read_lines, read_suite
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.results import EMBEDDED_NOTE, write_json
 from craft_lightning.policies.files import find_file
+from craft_lightning.tables import table_console
 
 FORMAT = "craft-lightning audit"
 _RESTARTS = 5  # of a worker that died, in a row without a finished episode
@@ -85,7 +86,7 @@ def audit(options: AuditOptions, console: Console | None = None) -> dict[str, An
     read_suite(options.suite, options.maps, options.town)
     folder = options.output
     _claim(folder, options)
-    console = console or Console(width=None if sys.stdout.isatty() else 200)
+    console = console or table_console(200)
     begun = time.monotonic()
     _run_workers(options, console)
     states = read_states(folder)

@@ -186,8 +186,9 @@ def _mean(values: np.ndarray) -> float | None:
 
 def print_table(summary: Mapping[str, Any]) -> None:
     """Print a summary for people."""
-    from rich.console import Console
     from rich.table import Table
+
+    from craft_lightning.tables import table_console
 
     table = Table(title=summary["file"], title_justify="left")
     table.add_column("sub-score")
@@ -198,7 +199,7 @@ def print_table(summary: Mapping[str, Any]) -> None:
     table.add_row(summary["score_name"], "-" if summary["score"] is None else f"{summary['score']:.4f}")
     for name, value in summary.get("by_stage", {}).items():
         table.add_row(f"  {name}", "-" if value is None else f"{value:.4f}")
-    console = Console()
+    console = table_console()
     console.print(table)
     console.print(f"{summary['scenes']} scenes, {summary['failed']} failed")
     if repeated := summary.get("repeated_scenes"):

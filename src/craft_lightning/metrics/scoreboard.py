@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from craft_lightning.tables import table_console
+
 
 def print_scoreboard(summaries: Sequence[dict[str, Any]], console: Console | None = None) -> None:
     """Print one table with a column a file, then the notes.
@@ -16,10 +18,7 @@ def print_scoreboard(summaries: Sequence[dict[str, Any]], console: Console | Non
         console: where to; None = standard output, as wide as its lines need where it is no terminal.
 
     """
-    if console is None:
-        console = Console()
-        if not console.is_terminal:  # a pipe has no width; numbers must not be cut
-            console = Console(width=60 + 30 * len(summaries))
+    console = console or table_console(60 + 30 * len(summaries))
     table = Table(title=None, show_lines=False)
     table.add_column("")
     names = _names([str(summary["file"]) for summary in summaries])

@@ -11,6 +11,7 @@ from rich.table import Table
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.documents import read_document
 from craft_lightning.metrics.records import RouteRecord
+from craft_lightning.tables import table_console
 
 COUNTS = (
     "collisions_pedestrian",
@@ -77,10 +78,7 @@ def read_verdicts(official: Path, ours: Path) -> list[Verdicts]:
 
 def print_agreement(verdicts: list[Verdicts], console: Console | None = None) -> None:
     """Print one line a route: official number / ours, and where they differ."""
-    if console is None:
-        console = Console()
-        if not console.is_terminal:  # a pipe has no width; numbers must not be cut
-            console = Console(width=200)
+    console = console or table_console(200)
     table = Table(title="official / ours, on the same drives")
     for name in ("route", "RC %", "infractions x", "score", "outside %", "min speed %", "differences"):
         table.add_column(name)

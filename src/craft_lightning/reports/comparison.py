@@ -20,6 +20,7 @@ from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import Protocol, write_json
 from craft_lightning.metrics.scores import driving_score, score_variant
 from craft_lightning.reports.comparison_picture import draw_comparison
+from craft_lightning.tables import table_console
 
 FORMAT = "craft-lightning comparison"
 FEW_ROUTES = 20  # below this a percentile bootstrap covers much less than it says
@@ -125,7 +126,7 @@ class Comparison:
         result = self.evaluate(records, protocol)
         target = Path(folder if folder is not None else self.output or ".")
         self.write(result, records, target)
-        (console or Console()).print(comparison_table(result), comparison_verdicts(result), sep="\n")
+        (console or table_console()).print(comparison_table(result), comparison_verdicts(result), sep="\n")
         return result
 
     def evaluate(self, records: Mapping[str, Sequence[Sequence[RouteRecord]]], protocol: Protocol) -> ComparisonResult:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from craft_lightning.errors import CraftError
 from craft_lightning.policies.base import PolicyAdapter
+from craft_lightning.tables import table_console
 from craft_lightning.testing.checks import CHECKS
 from craft_lightning.testing.conformance import AdapterReport
 from craft_lightning.testing.registered import check_class, example_of, registered_adapters
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps(reports[-1].as_dict(), allow_nan=False), flush=True)
     if not options.json:
-        print_reports(reports, Console(width=None if sys.stdout.isatty() else 160))
+        print_reports(reports, table_console())
     return 0 if all(report.passed for report in reports) else 1
 
 
