@@ -314,9 +314,10 @@ def print_scores(
         from craft_lightning.roads.routes import read_routes
 
         suite = read_routes(routes)
-    summaries = []
+    summaries, driven = [], []
     for file in files:
         document = read_document(file)
+        driven.append({record.route_id for record in document.records})
         motions = None
         if metric_info is not None:
             motions = read_motions(metric_info, [record.save_name for record in document.records])
@@ -328,6 +329,11 @@ def print_scores(
     from craft_lightning.metrics.scoreboard import print_scoreboard
 
     print_scoreboard(summaries)
+    if len(files) > 1 and len(set().union(*driven)) == sum(map(len, driven)):
+        print(
+            f"No route is in two of these {len(files)} files: where they are shards of one run, "
+            "`craft-lightning merge DIR` makes them the one file to score."
+        )
 
 
 def print_planner_scores(files: Sequence[Path], score: str | None = None, as_json: bool = False) -> None:

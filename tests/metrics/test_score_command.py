@@ -86,6 +86,14 @@ def test_shards_merge_to_the_published_figures(shared_data, tmp_path, capsys):
     assert found["driving_score"] == pytest.approx(97.0158, abs=5e-5)
 
 
+def test_shards_that_are_scored_one_by_one_are_pointed_at_merge(shared_data, capsys):
+    shards = sorted((shared_data / "bench2drive/pdm_lite").glob("eval_*.json"))
+    assert main(["score", *map(str, shards)]) == 0
+    assert "No route is in two of these 4 files" in capsys.readouterr().out
+    assert main(["score", str(shards[0]), str(shards[0])]) == 0
+    assert "shards of one run" not in capsys.readouterr().out
+
+
 def test_another_protocol_rescores_and_says_so(shared_data, capsys):
     path = shared_data / "bench2drive/pdm_lite/merged.json"
     (found,) = score(capsys, path, "--protocol", "leaderboard-2.1")
