@@ -33,6 +33,6 @@ def table(rows: Sequence[Row], caption: str) -> Table:
         number = title in ("median", "ratio")
         result.add_column(title, justify="right" if number else "left", no_wrap=number)
     for row in rows:
-        digits = 0 if abs(row.value) >= 100 else 1
+        digits = 0 if abs(row.value) >= 100 else 1 if abs(row.value) >= 1 else 3
         result.add_row(row.name, f"{row.value:,.{digits}f}", row.unit, row.reference, f"{row.ratio:.2f}x")
     return result
