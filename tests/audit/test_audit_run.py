@@ -1,14 +1,19 @@
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from craft_lightning.__main__ import main
+from craft_lightning.audit import run, worker
 from craft_lightning.audit.run import AuditOptions, _claim, _shares, audit
 from craft_lightning.audit.worker import Share, read_lines, read_suite, turns
-from craft_lightning.errors import CraftError
+from craft_lightning.errors import CraftError, WorldError
 
 
 @pytest.fixture
@@ -80,6 +85,57 @@ def test_mistakes_are_found_before_anything_starts(options):
 def test_a_share_travels_as_json(options):
     share = _shares(options)[1]
     assert Share(**json.loads(json.dumps(dataclasses.asdict(share)))) == share
+
+
+def _dying(words: str, until: int):
+    """Return what starts workers that die until their file has so many lines."""
+
+    def start(share):
+        lives = len(read_lines(Path(share.output))) >= until
+        code = "pass" if lives else f"import sys; sys.exit({words!r})"
+        return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_an_episode_that_kills_its_worlds_is_given_up_and_the_others_go_on(options, monkeypatch, capsys):
+    options = dataclasses.replace(options, workers=1)
+    options.output.mkdir()
+    (options.output / "states-0.jsonl").write_text('{"number": 0, "type": "", "states": []}\n{"number": 1, "sta')
+    monkeypatch.setattr(run, "_LOOK", 0.01)
+    monkeypatch.setattr(run, "_start", _dying("the server is gone", 2))
+    run._run_workers(options, Console(width=200))
+    (_, noted) = read_lines(options.output / "states-0.jsonl")
+    routes = read_suite("craftville_eval")
+    (first, second) = itertools.islice(turns(routes, _shares(options)[0]), 2)
+    assert first[0] == 0
+    assert (noted["number"], noted["route"], noted["states"]) == (1, str(second[1].id), [])
+    assert f"route {second[1].id} is given up: its world failed 3 times, the last time with: the server is gone" in (
+        capsys.readouterr().out
+    )
+
+
+def test_worlds_that_always_die_end_the_audit(options, monkeypatch):
+    options = dataclasses.replace(options, workers=1)
+    options.output.mkdir()
+    monkeypatch.setattr(run, "_LOOK", 0.01)
+    monkeypatch.setattr(run, "_start", _dying("no memory", 99))
+    with pytest.raises(CraftError, match="3 times over each of 6 episodes, the last time with: no memory"):
+        run._run_workers(options, Console())
+    assert len(read_lines(options.output / "states-0.jsonl")) == 5
+
+
+@pytest.mark.parametrize(("error", "status"), [(WorldError("the server is gone"), 1), (CraftError("no suite"), 2)])
+def test_a_lost_world_is_no_mistake_of_the_users(options, monkeypatch, error, status):
+    def fail(share):
+        raise error
+
+    ended = []
+    monkeypatch.setattr(worker, "run", fail)
+    monkeypatch.setattr(worker.os, "_exit", ended.append)
+    monkeypatch.setattr(sys, "argv", ["worker", json.dumps(dataclasses.asdict(_shares(options)[0]))])
+    worker.main()
+    assert ended == [status]
 
 
 @pytest.mark.slow

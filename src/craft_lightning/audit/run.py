@@ -13,14 +13,16 @@ from typing import Any
 from rich.console import Console
 
 from craft_lightning.audit.report import draw_audit, plain, print_tables, summarise
-from craft_lightning.audit.worker import Share, read_lines, read_suite
+from craft_lightning.audit.worker import Share, read_lines, read_suite, turns
 from craft_lightning.errors import CraftError
+from craft_lightning.metrics.records import CRASHED
 from craft_lightning.metrics.results import EMBEDDED_NOTE, write_json
 from craft_lightning.policies.files import find_file
 from craft_lightning.tables import table_console
 
 FORMAT = "craft-lightning audit"
-_RESTARTS = 5  # of a worker that died, in a row without a finished episode
+_RESTARTS = 2  # of a worker that died, in a row without a finished episode; then the episode is given up
+_MOST_GIVEN_UP = 5  # episodes, after which no more are tried
 _LOOK = 1.0  # seconds between two looks at the workers
 
 
@@ -157,11 +159,11 @@ def _shares(options: AuditOptions) -> list[Share]:
 
 
 def _run_workers(options: AuditOptions, console: Console) -> None:
-    """Run all workers to their ends; one that dies goes on where it was."""
+    """Run all workers to their ends; one that dies goes on where it was, at last without that episode."""
     shares = _shares(options)
     running = {share.worker: _start(share) for share in shares}
     failures = {share.worker: (0, 0) for share in shares}  # restarts, episodes at the last one
-    shown = -1
+    shown, given_up = -1, 0
     try:
         while running:
             time.sleep(_LOOK)
@@ -180,8 +182,18 @@ def _run_workers(options: AuditOptions, console: Console) -> None:
                 restarts = restarts + 1 if episodes == before else 1
                 failures[share.worker] = (restarts, episodes)
                 if restarts > _RESTARTS:
-                    raise CraftError(
-                        f"an audit worker died {restarts} times over one episode, the last time with: {words}"
+                    given_up += 1
+                    if given_up > _MOST_GIVEN_UP:
+                        raise CraftError(
+                            f"audit workers died {restarts} times over each of {given_up} episodes, the last time "
+                            f"with: {words}; the states audited so far are in {options.output}"
+                        )
+                    route = _give_up(share)
+                    console.print(
+                        f"route {route} is given up: its world failed {restarts} times, the last time with: {words}",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
                     )
                 running[share.worker] = _start(share)
             found = len(read_states(options.output))
@@ -198,6 +210,26 @@ def _run_workers(options: AuditOptions, console: Console) -> None:
             process.terminate()
         for process in running.values():
             process.wait(20.0)
+
+
+def _give_up(share: Share) -> str:
+    """Note the episode that a worker would drive next as one without states; returns its route."""
+    path = Path(share.output)
+    episodes = read_lines(path)
+    done = {episode["number"] for episode in episodes}
+    routes = read_suite(share.suite, share.maps, share.town)
+    number, route = next((number, route) for number, route in turns(routes, share) if number not in done)
+    kind = route.scenarios[0].type if route.scenarios else "none"
+    noted = {
+        "number": number,
+        "route": str(route.id),
+        "town": route.town,
+        "type": kind,
+        "status": CRASHED,
+        "states": [],
+    }
+    path.write_text("".join(json.dumps(episode) + "\n" for episode in [*episodes, noted]))
+    return str(route.id)
 
 
 def _start(share: Share) -> "subprocess.Popen[str]":

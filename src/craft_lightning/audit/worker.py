@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from craft_lightning.errors import CraftError
+from craft_lightning.errors import CraftError, WorldError
 from craft_lightning.rig import Rig
 from craft_lightning.roads.routes import RouteConfig, read_routes
 from craft_lightning.roads.suites import suite_file
@@ -228,6 +228,9 @@ def main() -> None:
     status = 0
     try:
         run(Share(**json.loads(sys.argv[1])))
+    except WorldError as error:  # another world may do better
+        print(error, file=sys.stderr)
+        status = 1
     except CraftError as error:
         print(error, file=sys.stderr)
         status = 2
