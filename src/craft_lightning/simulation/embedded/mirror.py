@@ -5,6 +5,10 @@ lane has no place at all (and reading from it crashes libsumo 1.28). So a vehicl
 traffic yields to it by ``yielding`` instead. SUMO takes a mirror's speed from how far it moved. A mirror's route is
 only the edge it is on: SUMO cannot know where a client means to turn, so crossing traffic yields once
 it is in the junction.
+
+A mirror must not leave the network by its own move: where its front is farther to the side than half its lane and half
+itself, SUMO 1.28 takes it off the road but leaves it among those that reach into the lanes it stood on, and reads from
+there what is no longer there (a crash, if traffic comes). So it is taken away before.
 """
 
 import math
@@ -23,6 +27,7 @@ ALIGNED_TURN = 20.0  # deg
 MAPPING_REACH = 5.0  # m
 CHECK_AFTER = 1.0  # m of travel between two looks at the road map
 GROUND_REACH = 3.0  # m of height
+LEAVING_MARGIN = 0.8  # m that a front may move to the side in one step
 
 
 class Mirror:
@@ -43,6 +48,7 @@ class Mirror:
         self.names: dict[int, str] = {}
         self.loose: set[int] = set()
         self._checked: dict[int, tuple[float, float, float, bool]] = {}
+        self._apart: set[int] = set()  # without a mirror until they are aligned with their lane again
         self._count = 0
 
     def follow(self, driven: list[Actor], lead: float) -> None:
@@ -50,7 +56,7 @@ class Mirror:
         for actor in driven:
             if actor.kind != VEHICLE:
                 continue
-            if self._on_lane(actor):
+            if self._on_lane(actor) and not self._keeps_apart(actor):
                 self._move(actor, lead)
             else:
                 self.drop(actor.id)
@@ -65,6 +71,7 @@ class Mirror:
         """Drop all that is known of an actor that left the world."""
         self.drop(actor_id)
         self.loose.discard(actor_id)
+        self._apart.discard(actor_id)
         self._checked.pop(actor_id, None)
 
     def _on_lane(self, actor: Actor) -> bool:
@@ -82,6 +89,16 @@ class Mirror:
             self.loose.discard(actor.id)
         self._checked[actor.id] = (x, y, yaw, fits)
         return fits
+
+    def _keeps_apart(self, actor: Actor) -> bool:
+        """Tell whether SUMO would take an actor's mirror off the road, or did not get it back since."""
+        if actor.id not in self.loose:
+            self._apart.discard(actor.id)
+            return False
+        name = self.names.get(actor.id)
+        if name is not None and _about_to_leave(name, actor.extent[1]):
+            self._apart.add(actor.id)
+        return actor.id in self._apart
 
     def _move(self, actor: Actor, lead: float) -> None:
         name = self.names.get(actor.id)
@@ -112,6 +129,15 @@ def bumper(actor: Actor, lead: float = 0.0) -> tuple[float, float, float]:
         -(motion[Y] + lead * motion[VY] + half * math.sin(yaw)),
         (motion[YAW] + 90.0) % 360.0,
     )
+
+
+def _about_to_leave(name: str, half_width: float) -> bool:
+    """Tell whether one more step to the side could take a mirror off the lane that SUMO has it on."""
+    lane = libsumo.vehicle.getLaneID(name)
+    if not lane:
+        return False
+    reach = 0.5 * libsumo.lane.getWidth(lane) + half_width - LEAVING_MARGIN
+    return bool(abs(libsumo.vehicle.getLateralLanePosition(name)) > reach)
 
 
 def _remove(name: str) -> None:
