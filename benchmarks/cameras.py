@@ -145,9 +145,14 @@ print(json.dumps(list(weathers)), flush=True)
 _LEAVE = "\n__import__('os')._exit(0)\n"
 
 
+def client(body: str) -> str:
+    """Return the whole script of a client whose part after the greeting is ``body``."""
+    return BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
+
+
 def ask(body: str, argument: str, town: str = "craftville") -> str:
     """Run a client script against a fresh server and return what it printed."""
-    script = BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + body + _LEAVE
+    script = client(body)
     with EmbeddedServer(town) as server:
         command = [sys.executable, "-c", script, str(server.port), argument]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout

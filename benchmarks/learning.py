@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from craft_lightning.metrics.paired import PairedInterval, paired_interval
 from craft_lightning.metrics.records import RouteRecord
 from craft_lightning.metrics.results import write_json
 from craft_lightning.reports.comparison import MEASURES
+from craft_lightning.tables import table_console
 
 BEFORE, AFTER = "pretrained", "craft"
 
@@ -110,7 +110,7 @@ def main() -> None:
         fit(options.recipe, seed, options.evaluation_seeds, [AFTER] if number else [BEFORE, AFTER], folder, further)
     table, document = summary(folders)
     write_json(options.folder / "learning.json", document)
-    Console().print(table)
+    table_console().print(table)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.learning import AFTER, BEFORE, cell, fit, nested_interval, values
 from craft_lightning.metrics.results import write_json
 from craft_lightning.reports.comparison import MEASURES
+from craft_lightning.tables import table_console
 
 METHODS = {"CRAFT": "", "GRPO": "baseline_grpo", "PPO": "baseline_ppo", "REINFORCE++": "baseline_reinforce"}
 RECIPES = ("craft_vocabulary", "craft_hierarchical", "craft_vla")
@@ -82,7 +82,7 @@ def main() -> None:
     document = {}
     for recipe in options.recipes:
         drawn, document[recipe] = table(options.folder, recipe, options.seeds)
-        Console(width=200).print(drawn)
+        table_console(200).print(drawn)
     write_json(options.folder / "methods.json", document)
 
 

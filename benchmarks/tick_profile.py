@@ -15,9 +15,8 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks.cameras import BEGIN
+from benchmarks.cameras import client
 from benchmarks.table import Row
-from craft_lightning.conventions import TICK_SECONDS
 from craft_lightning.errors import WorldError
 from craft_lightning.simulation.launcher import PortBlock
 
@@ -64,7 +63,6 @@ for vehicles, walkers, cameras in arms:
     traffic.destroy()
     ego.destroy()
     world.tick()
-os._exit(0)
 """
 
 
@@ -114,9 +112,8 @@ def measure(ticks: int) -> list[dict[str, float]]:
             assert server.stdout is not None
             if not server.stdout.readline().startswith("ready"):
                 raise WorldError("the server that samples itself did not start: python -m benchmarks.tick_profile 0")
-            script = BEGIN.replace("TICK\n", f"{TICK_SECONDS}\n") + _CLIENT
             argument = json.dumps([ARMS, server.pid, ticks])
-            subprocess.run([sys.executable, "-c", script, str(block.first), argument], check=True)
+            subprocess.run([sys.executable, "-c", client(_CLIENT), str(block.first), argument], check=True)
             told = [json.loads(server.stdout.readline()) for _ in ARMS]
         finally:
             server.terminate()

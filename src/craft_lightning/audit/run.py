@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from craft_lightning.audit.report import draw_audit, plain, print_tables, summarise
-from craft_lightning.audit.worker import Share, read_lines, read_suite, turns
+from craft_lightning.audit.worker import Share, heading, read_lines, read_suite, turns, write_lines
 from craft_lightning.errors import CraftError
 from craft_lightning.metrics.records import CRASHED
 from craft_lightning.metrics.results import EMBEDDED_NOTE, write_json
@@ -219,16 +219,7 @@ def _give_up(share: Share) -> str:
     done = {episode["number"] for episode in episodes}
     routes = read_suite(share.suite, share.maps, share.town)
     number, route = next((number, route) for number, route in turns(routes, share) if number not in done)
-    kind = route.scenarios[0].type if route.scenarios else "none"
-    noted = {
-        "number": number,
-        "route": str(route.id),
-        "town": route.town,
-        "type": kind,
-        "status": CRASHED,
-        "states": [],
-    }
-    path.write_text("".join(json.dumps(episode) + "\n" for episode in [*episodes, noted]))
+    write_lines(path, [*episodes, {**heading(number, route), "status": CRASHED, "states": []}])
     return str(route.id)
 
 

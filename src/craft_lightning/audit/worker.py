@@ -94,6 +94,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return episodes
 
 
+def write_lines(path: Path, episodes: Sequence[dict[str, Any]]) -> None:
+    """Write a worker's file anew, in one step."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    temporary.replace(path)
+
+
+def heading(number: int, route: RouteConfig) -> dict[str, Any]:
+    """Return what a line says of its episode before it was driven."""
+    kind = route.scenarios[0].type if route.scenarios else "none"
+    return {"number": number, "route": str(route.id), "town": route.town, "type": kind}
+
+
 def turns(routes: Sequence[RouteConfig], share: Share) -> Iterator[tuple[int, RouteConfig]]:
     """Give (number, route) in the order in which a worker drives them, over and over with new traffic.
 
@@ -121,7 +134,7 @@ def run(share: Share) -> None:
     torch.set_num_threads(1)
     path = Path(share.output)
     episodes = read_lines(path)
-    path.write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    write_lines(path, episodes)
     done, states = {episode["number"] for episode in episodes}, sum(len(episode["states"]) for episode in episodes)
     routes = read_suite(share.suite, share.maps, share.town)
     each = max(1, -(-share.total // len(routes)))
@@ -211,10 +224,7 @@ class _World:
             result = episode.step(pilot.plans(candidates)[executed])
             events.append(result.events)
         return {
-            "number": number,
-            "route": str(route.id),
-            "town": route.town,
-            "type": route.scenarios[0].type if route.scenarios else "none",
+            **heading(number, route),
             "status": episode.criteria.status,
             "states": [
                 {"step": step, "return": grounded_return(np.array(events[step:])), **dataclasses.asdict(audit)}
